@@ -1,0 +1,27 @@
+/* Which of several overlapping tiles owns a point of the sky.
+ *
+ * A point belongs to the tile in whose interior it lies deepest (largest distance to the nearest edge
+ * of the tile's pixel grid, in arcsec); ties break on the tile's number. A uniform grid of cells over
+ * the sphere lists the tiles that touch each cell, so that a query costs O(overlapping tiles). Local. */
+#ifndef SQ_SKY_OWNER_H
+#define SQ_SKY_OWNER_H
+
+#include <stdint.h>
+
+#include "base/status.h"
+#include "sky/wcs.h"
+
+typedef struct sq_owner sq_owner;
+
+typedef struct sq_footprint {
+    const sq_wcs *wcs;   /* borrowed */
+    int64_t nx, ny;
+} sq_footprint;
+
+/* `count` tiles numbered 0.. in the order given; the array is copied, the WCS handles are borrowed. */
+sq_status sq_owner_create(const sq_footprint *tile, uint32_t count, sq_owner **out);
+/* The owning tile, or -1 when no tile covers the point. */
+int64_t sq_owner_of(const sq_owner *owner, double ra, double dec);
+void sq_owner_destroy(sq_owner *owner);
+
+#endif

@@ -1,0 +1,34 @@
+#include "base/clock.h"
+
+#include <time.h>
+
+static double seconds(clockid_t id)
+{
+    struct timespec t;
+    clock_gettime(id, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+double sq_now(void)
+{
+    return seconds(CLOCK_MONOTONIC);
+}
+
+double sq_cpu_now(void)
+{
+    return seconds(CLOCK_THREAD_CPUTIME_ID);
+}
+
+double sq_wall(void)
+{
+    return seconds(CLOCK_REALTIME);
+}
+
+void sq_timestamp(char *out, size_t size)
+{
+    time_t now = time(NULL);
+    struct tm utc;
+    gmtime_r(&now, &utc);
+    if (strftime(out, size, "%Y-%m-%dT%H:%M:%SZ", &utc) == 0 && size)
+        out[0] = '\0';
+}
