@@ -1,8 +1,9 @@
 /* Which of several overlapping tiles owns a point of the sky.
  *
- * A point belongs to the tile in whose interior it lies deepest (largest distance to the nearest edge
- * of the tile's pixel grid, in arcsec); ties break on the tile's number. A uniform grid of cells over
- * the sphere lists the tiles that touch each cell, so that a query costs O(overlapping tiles). Local. */
+ * A point belongs to the tile in whose interior it lies deepest (largest distance to the nearest
+ * edge of the tile's pixel grid, in arcsec); ties break on the tile's number. A uniform grid of
+ * cells over the sphere lists the tiles that touch each cell, so that a query costs O(overlapping
+ * tiles). Local; queries are reentrant. */
 #ifndef SQ_SKY_OWNER_H
 #define SQ_SKY_OWNER_H
 
@@ -14,14 +15,19 @@
 typedef struct sq_owner sq_owner;
 
 typedef struct sq_footprint {
-    const sq_wcs *wcs;   /* borrowed */
+    const sq_wcs *wcs; /* borrowed */
     int64_t nx, ny;
 } sq_footprint;
 
-/* `count` tiles numbered 0.. in the order given; the array is copied, the WCS handles are borrowed. */
+/* `count` tiles numbered 0.. in the order given; the array is copied, the WCS handles are borrowed.
+ */
 sq_status sq_owner_create(const sq_footprint *tile, uint32_t count, sq_owner **out);
 /* The owning tile, or -1 when no tile covers the point. */
 int64_t sq_owner_of(const sq_owner *owner, double ra, double dec);
+/* Distance in arcsec from a point to the nearest edge of a tile: positive inside, negative outside,
+ * NaN where the point does not project. Pixels are measured at the tile's centre, along x and y
+ * separately. */
+double sq_owner_depth(const sq_owner *owner, uint32_t tile, double ra, double dec);
 void sq_owner_destroy(sq_owner *owner);
 
 #endif
