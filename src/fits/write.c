@@ -21,8 +21,10 @@ typedef struct writer {
 } writer;
 
 /* One's complement sum of a card's 20 big-endian words, in steps of cfitsio's running sum. */
-static uint64_t add_card(uint64_t sum, const char *card, int invert)
+static uint64_t add_card(uint64_t sum, const char *text, int invert)
 {
+    char card[SQ_CARD + 1];
+    snprintf(card, sizeof card, "%-80s", text); /* cfitsio strips the trailing blanks */
     for (int i = 0; i < SQ_CARD; i += 4) {
         const unsigned char *c = (const unsigned char *)card + i;
         uint32_t word = (uint32_t)c[0] << 24 | (uint32_t)c[1] << 16 | (uint32_t)c[2] << 8 | c[3];
