@@ -42,6 +42,7 @@ static void put_checksums(writer *w)
     char before[FLEN_CARD], after[FLEN_CARD], text[32];
     fits_update_key(w->fits, TSTRING, "CHECKSUM", "0000000000000000", "of the HDU", &w->status);
     fits_update_key(w->fits, TSTRING, "DATASUM", "0         ", "of the data", &w->status);
+    fits_flush_file(w->fits, &w->status); /* writes the END card, which counts too */
     fits_get_chksum(w->fits, &data, &hdu, &w->status);
     fits_read_card(w->fits, "DATASUM", before, &w->status);
     snprintf(text, sizeof text, "%-10lu", data & 0xffffffffu);
