@@ -1,0 +1,691 @@
+#include "run/scheduler.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "run/scheduler_internal.h"
+
+sq_failure_class sq_failure_class_of(sq_status code)
+{
+    switch (code) {
+    case SQ_ERR_IO:
+    case SQ_ERR_NOMEM:
+    case SQ_ERR_COMM:
+    case SQ_ERR_CORRUPT:
+    case SQ_ERR_STOPPED:
+        return SQ_FAILURE_INFRA;
+    default:
+        return SQ_FAILURE_SCIENCE;
+    }
+}
+
+static void set_defaults(sq_scheduler_limits *l)
+{
+    l->depth = l->depth ? l->depth : 2;
+    l->max_range = l->max_range ? l->max_range : 64;
+    l->range_seconds = l->range_seconds > 0 ? l->range_seconds : 30;
+    l->deadline = l->deadline > 0 ? l->deadline : 600;
+    l->deadline_factor = l->deadline_factor > 0 ? l->deadline_factor : 50;
+    l->slow_factor = l->slow_factor > 0 ? l->slow_factor : 3;
+    l->slow_seconds = l->slow_seconds > 0 ? l->slow_seconds : 5;
+    l->grace = l->grace > 0 ? l->grace : 10;
+    l->retry_pause = l->retry_pause > 0 ? l->retry_pause : 1;
+    l->science_attempts = l->science_attempts ? l->science_attempts : 2;
+    l->infra_attempts = l->infra_attempts ? l->infra_attempts : 5;
+    l->deaths = l->deaths ? l->deaths : 3;
+    l->drain_seconds = l->drain_seconds > 0 ? l->drain_seconds : l->deadline;
+}
+
+typedef struct costed {
+    double cost;
+    uint32_t tile;
+} costed;
+
+static int by_cost(const void *a, const void *b)
+{
+    const costed *x = a, *y = b;
+    if (x->cost != y->cost)
+        return x->cost < y->cost ? 1 : -1;
+    return x->tile < y->tile ? -1 : x->tile > y->tile;
+}
+
+static sq_status create_phase(const sq_phase_plan *plan, phase_state *p)
+{
+    sq_status rc = SQ_OK;
+    costed *sorted = NULL;
+    p->realisations = plan->realisations ? plan->realisations : 1;
+    p->tiles = plan->tiles;
+    SQ_TRY(SQ_ALLOC(p->base, p->tiles + 1, "scheduler tiles"));
+    SQ_TRY(SQ_ALLOC(p->order, p->tiles + 1, "scheduler tiles"));
+    SQ_TRY(SQ_ALLOC(sorted, p->tiles + 1, "scheduler tiles"));
+    for (uint32_t t = 0; t < p->tiles; t++) {
+        if (plan->base[t + 1] < plan->base[t] ||
+            plan->base[t + 1] > UINT64_MAX / 2 / p->realisations) {
+            rc = sq_fail(SQ_ERR_USAGE, "scheduler: patches of tile %u are not in order", t);
+            goto cleanup;
+        }
+        p->base[t] = plan->base[t] * p->realisations;
+        sorted[t] = (costed){plan->cost ? plan->cost[t] : 0, t};
+    }
+    p->base[p->tiles] = p->tiles ? plan->base[p->tiles] * p->realisations : 0;
+    p->tasks = p->base[p->tiles];
+    qsort(sorted, p->tiles, sizeof *sorted, by_cost);
+    for (uint32_t t = 0; t < p->tiles; t++)
+        p->order[t] = sorted[t].tile;
+    SQ_TRY(SQ_ALLOC(p->bits, p->tasks / 64 + 1, "scheduler tasks"));
+cleanup:
+    sq_free(sorted);
+    return rc;
+}
+
+sq_status sq_scheduler_create(const sq_phase_plan *phase, int nphase,
+                              const sq_scheduler_limits *limits, sq_scheduler **out)
+{
+    sq_status rc = SQ_OK;
+    sq_scheduler *s = NULL;
+    *out = NULL;
+    if (nphase < 1)
+        return sq_fail(SQ_ERR_USAGE, "scheduler: no phases");
+    SQ_TRY(SQ_ALLOC(s, 1, "scheduler"));
+    if (limits)
+        s->limits = *limits;
+    set_defaults(&s->limits);
+    s->nphase = nphase;
+    SQ_TRY(SQ_ALLOC(s->phases, nphase, "scheduler phases"));
+    for (int i = 0; i < nphase; i++)
+        SQ_TRY(create_phase(&phase[i], &s->phases[i]));
+    *out = s;
+    s = NULL;
+cleanup:
+    sq_scheduler_destroy(s);
+    return rc;
+}
+
+void sq_scheduler_destroy(sq_scheduler *s)
+{
+    if (!s)
+        return;
+    for (int i = 0; s->phases && i < s->nphase; i++) {
+        sq_free(s->phases[i].base);
+        sq_free(s->phases[i].order);
+        sq_free(s->phases[i].bits);
+    }
+    for (size_t i = 0; i < s->worker_count; i++)
+        sq_free(s->workers[i].held);
+    sq_special_clear(&s->specials);
+    sq_free(s->phases);
+    sq_free(s->workers);
+    sq_free(s->deaths);
+    sq_free(s->issued);
+    sq_free(s->cursor);
+    sq_free(s->open);
+    sq_free(s->retries.item);
+    sq_free(s->suspects.item);
+    sq_free(s->idle);
+    sq_free(s->actions);
+    sq_free(s);
+}
+
+static sq_status check_task(const sq_scheduler *s, int phase, uint64_t index)
+{
+    if (phase < 0 || phase >= s->nphase || index >= s->phases[phase].tasks)
+        return sq_fail(SQ_ERR_USAGE, "scheduler: there is no task %llu in phase %d",
+                       (unsigned long long)index, phase);
+    return SQ_OK;
+}
+
+static void count_settled(phase_state *p, uint64_t index, sq_settled state)
+{
+    sq_bit_set(p->bits, index);
+    p->settled++;
+    p->done += state == SQ_SETTLED_DONE;
+    p->failed += state == SQ_SETTLED_FAILED;
+    p->quarantined += state == SQ_SETTLED_QUARANTINED;
+}
+
+sq_status sq_scheduler_settle(sq_scheduler *s, int phase, uint64_t index, sq_settled state)
+{
+    sq_status rc = check_task(s, phase, index);
+    if (rc != SQ_OK)
+        return rc;
+    if (s->begun || sq_bit_get(s->phases[phase].bits, index))
+        return sq_fail(SQ_ERR_USAGE, "scheduler: task %llu of phase %d is settled twice",
+                       (unsigned long long)index, phase);
+    count_settled(&s->phases[phase], index, state);
+    return SQ_OK;
+}
+
+sq_status sq_scheduler_add_deaths(sq_scheduler *s, int phase, uint64_t index, uint32_t deaths)
+{
+    sq_status rc = check_task(s, phase, index);
+    if (rc != SQ_OK)
+        return rc;
+    rc = SQ_GROW(s->deaths, s->death_capacity, s->death_count + 1, "deaths");
+    if (rc == SQ_OK)
+        s->deaths[s->death_count++] = (known_death){phase, index, deaths};
+    return rc;
+}
+
+int sq_scheduler_is_settled(const sq_scheduler *s, int phase, uint64_t index)
+{
+    return phase >= 0 && phase < s->nphase && index < s->phases[phase].tasks &&
+           sq_bit_get(s->phases[phase].bits, index);
+}
+
+static sq_status end(sq_scheduler *s, sq_outcome outcome)
+{
+    if (s->outcome != SQ_OUTCOME_NONE)
+        return SQ_OK;
+    s->outcome = outcome;
+    return sq_scheduler_push(s, (sq_action){.kind = SQ_ACTION_END, .outcome = outcome});
+}
+
+/* Everything that waits on a worker goes away, without returning to the queue. */
+static void forget_held(sq_scheduler *s, worker *w)
+{
+    s->in_flight -= w->holding;
+    w->segments = 0;
+    w->holding = 0;
+    w->running = NO_TASK;
+    if (w->alone)
+        s->suspects_running--;
+    w->alone = 0;
+}
+
+static sq_status check_phase_done(sq_scheduler *s)
+{
+    phase_state *p = sq_present(s);
+    if (p->settled < p->tasks || s->waiting_barrier)
+        return SQ_OK;
+    s->waiting_barrier = 1;
+    for (size_t i = 0; i < s->worker_count; i++)
+        forget_held(s, &s->workers[i]);
+    return sq_scheduler_push(s, (sq_action){.kind = SQ_ACTION_PHASE_DONE, .phase = s->phase});
+}
+
+sq_status sq_scheduler_begin(sq_scheduler *s, double now)
+{
+    if (s->begun)
+        return sq_fail(SQ_ERR_USAGE, "scheduler: begun twice");
+    s->begun = 1;
+    s->now = s->none_since = now;
+    sq_status rc = sq_scheduler_open_phase(s, 0);
+    return rc == SQ_OK ? check_phase_done(s) : rc;
+}
+
+static sq_status need_worker(sq_scheduler *s, uint32_t id)
+{
+    enum { MOST = 1 << 24 };
+    if (id >= MOST)
+        return sq_fail(SQ_ERR_USAGE, "scheduler: worker %u", id);
+    sq_status rc = SQ_GROW(s->workers, s->worker_capacity, id + 1, "workers");
+    if (rc != SQ_OK)
+        return rc;
+    for (; s->worker_count <= id; s->worker_count++)
+        s->workers[s->worker_count] = (worker){.running = NO_TASK, .tile = NO_TILE};
+    return SQ_OK;
+}
+
+/* A worker has spoken. One that was taken for hung is back; one that is dead stays dead. */
+static void heard(sq_scheduler *s, worker *w)
+{
+    w->last_heard = s->now;
+    if (w->state == WORKER_HUNG || w->state == WORKER_ABSENT) {
+        w->state = WORKER_ALIVE;
+        s->alive++;
+    }
+}
+
+static int held_anywhere(const sq_scheduler *s, uint64_t index)
+{
+    for (size_t i = 0; i < s->worker_count; i++) {
+        if (sq_worker_holds(&s->workers[i], index))
+            return 1;
+    }
+    return 0;
+}
+
+/* Record the end of a task; others that hold it need not begin it. */
+static sq_status settle_now(sq_scheduler *s, uint64_t index, sq_settled state, int others)
+{
+    sq_status rc = SQ_OK;
+    count_settled(sq_present(s), index, state);
+    for (size_t i = 0; others && i < s->worker_count; i++) {
+        uint32_t attempt;
+        int held;
+        worker *w = &s->workers[i];
+        SQ_TRY(sq_worker_take(w, index, &attempt, &held));
+        if (!held)
+            continue;
+        s->in_flight--;
+        if (w->running == index) {
+            /* It computes in vain; it is fed when it reports. Its time is watched as that of a
+             * silent worker. */
+            w->running = NO_TASK;
+        }
+        if (w->alone && !w->holding) {
+            w->alone = 0;
+            s->suspects_running--;
+        }
+        SQ_TRY(sq_scheduler_push(s, (sq_action){.kind = SQ_ACTION_CANCEL,
+                                                .worker = (uint32_t)i,
+                                                .phase = s->phase,
+                                                .index = index,
+                                                .count = 1}));
+    }
+    sq_special_remove(&s->specials, index);
+cleanup:
+    return rc;
+}
+
+static sq_status requeue(sq_scheduler *s, uint64_t index, double pause, int suspected)
+{
+    special *task;
+    sq_status rc = sq_special_get(&s->specials, index, &task);
+    if (rc != SQ_OK)
+        return rc;
+    task->suspected |= (uint8_t)suspected;
+    if (task->queued || (task->reissued && held_anywhere(s, index)))
+        return SQ_OK;
+    task->queued = 1;
+    task->reissued = 0;
+    return sq_queue_push(task->suspected ? &s->suspects : &s->retries,
+                         (retry){index, s->now + pause});
+}
+
+static sq_status count_death(sq_scheduler *s, uint32_t id, uint64_t index, int *gone)
+{
+    special *task;
+    sq_status rc = sq_special_get(&s->specials, index, &task);
+    if (rc != SQ_OK)
+        return rc;
+    uint32_t deaths = ++task->deaths;
+    *gone = deaths >= s->limits.deaths;
+    rc = sq_scheduler_push(s, (sq_action){.kind = SQ_ACTION_DEATH,
+                                          .worker = id,
+                                          .phase = s->phase,
+                                          .index = index,
+                                          .count = deaths});
+    if (rc != SQ_OK || !*gone)
+        return rc;
+    rc = sq_scheduler_push(s, (sq_action){.kind = SQ_ACTION_QUARANTINE,
+                                          .worker = id,
+                                          .phase = s->phase,
+                                          .index = index,
+                                          .count = deaths});
+    return rc == SQ_OK ? settle_now(s, index, SQ_SETTLED_QUARANTINED, 1) : rc;
+}
+
+/* What a worker held goes back to the queue. When it died or hung, the task that it executed is
+ * charged with a death, and the one after it, which was being read, is suspected with it. */
+static sq_status requeue_held(sq_scheduler *s, uint32_t id, int died)
+{
+    sq_status rc = SQ_OK;
+    worker *w = &s->workers[id];
+    uint64_t running = w->running, holding = w->holding;
+    size_t pieces = w->segments;
+    segment *copy = NULL;
+    if (!holding) {
+        w->running = NO_TASK;
+        return SQ_OK;
+    }
+    SQ_TRY(SQ_ALLOC(copy, pieces, "scheduler ranges"));
+    memcpy(copy, w->held, pieces * sizeof *copy);
+    forget_held(s, w);
+    int next_suspected = died, gone = 0;
+    for (size_t i = 0; i < pieces; i++) {
+        for (uint64_t k = copy[i].first; k < copy[i].first + copy[i].count; k++) {
+            int suspected = 0;
+            if (sq_bit_get(sq_present(s)->bits, k))
+                continue;
+            if (died && k == running) {
+                SQ_TRY(count_death(s, id, k, &gone));
+                if (gone)
+                    continue;
+                suspected = 1;
+            } else if (next_suspected) {
+                suspected = 1;
+                next_suspected = 0;
+            }
+            SQ_TRY(requeue(s, k, 0, suspected));
+        }
+    }
+cleanup:
+    sq_free(copy);
+    return rc;
+}
+
+/* A worker is out: dead or silent for too long. */
+static sq_status drop_worker(sq_scheduler *s, uint32_t id, worker_state state)
+{
+    sq_status rc = SQ_OK;
+    worker *w = &s->workers[id];
+    if (w->state == WORKER_ALIVE) {
+        w->state = state;
+        if (--s->alive == 0)
+            s->none_since = s->now;
+    }
+    w->state = state;
+    w->tile = NO_TILE;
+    SQ_TRY(requeue_held(s, id, 1));
+    SQ_TRY(check_phase_done(s));
+    SQ_TRY(sq_scheduler_feed_idle(s));
+cleanup:
+    return rc;
+}
+
+sq_status sq_scheduler_drain(sq_scheduler *s, sq_outcome outcome)
+{
+    if (s->draining || s->outcome != SQ_OUTCOME_NONE)
+        return SQ_OK;
+    s->draining = 1;
+    s->after_drain = outcome;
+    s->drain_since = s->now;
+    for (size_t i = 0; i < s->worker_count; i++) {
+        worker *w = &s->workers[i];
+        if (w->state != WORKER_ALIVE || !w->holding)
+            continue;
+        sq_status rc =
+            sq_scheduler_push(s, (sq_action){.kind = SQ_ACTION_DRAIN, .worker = (uint32_t)i});
+        if (rc != SQ_OK)
+            return rc;
+    }
+    return SQ_OK;
+}
+
+static int anything_held(const sq_scheduler *s)
+{
+    for (size_t i = 0; i < s->worker_count; i++) {
+        if (s->workers[i].state == WORKER_ALIVE && s->workers[i].holding)
+            return 1;
+    }
+    return 0;
+}
+
+static sq_status check_drained(sq_scheduler *s)
+{
+    if (!s->draining || s->outcome != SQ_OUTCOME_NONE)
+        return SQ_OK;
+    const phase_state *p = sq_present(s);
+    if (s->phase == s->nphase - 1 && p->settled == p->tasks)
+        return SQ_OK; /* its barrier ends the run as complete */
+    return anything_held(s) ? SQ_OK : end(s, s->after_drain);
+}
+
+static sq_status failed(sq_scheduler *s, const sq_notice *n, uint32_t attempt)
+{
+    special *task;
+    sq_status rc = sq_special_get(&s->specials, n->index, &task);
+    if (rc != SQ_OK)
+        return rc;
+    int science = n->failure == SQ_FAILURE_SCIENCE;
+    uint32_t count = science ? ++task->science : ++task->infra;
+    uint32_t most = science ? s->limits.science_attempts : s->limits.infra_attempts;
+    task->avoid = n->worker;
+    sq_action action = {.kind = count >= most ? SQ_ACTION_FAIL : SQ_ACTION_RETRY,
+                        .worker = n->worker,
+                        .phase = n->phase,
+                        .index = n->index,
+                        .attempt = attempt,
+                        .count = 1};
+    rc = sq_scheduler_push(s, action);
+    if (rc != SQ_OK)
+        return rc;
+    s->infra_in_row = science ? 0 : s->infra_in_row + 1;
+    uint32_t broken =
+        s->limits.broken_after ? s->limits.broken_after : 4 * (s->alive ? s->alive : 1) + 8;
+    if (s->infra_in_row >= broken) {
+        rc = sq_scheduler_drain(s, SQ_OUTCOME_BROKEN);
+        if (rc != SQ_OK)
+            return rc;
+    }
+    if (count >= most)
+        return settle_now(s, n->index, SQ_SETTLED_FAILED, 1);
+    s->retried++;
+    double pause =
+        science ? 0 : s->limits.retry_pause * (double)(1u << (count - 1 < 10 ? count - 1 : 10));
+    return requeue(s, n->index, pause, 0);
+}
+
+static sq_status on_result(sq_scheduler *s, const sq_notice *n)
+{
+    sq_status rc = SQ_OK;
+    uint32_t attempt = 0;
+    int held = 0;
+    worker *w = &s->workers[n->worker];
+    int late = n->phase != s->phase || sq_bit_get(sq_present(s)->bits, n->index);
+    if (n->phase == s->phase) {
+        if (!sq_bit_get(s->issued, n->index))
+            return sq_fail(SQ_ERR_USAGE, "scheduler: task %llu was not handed out",
+                           (unsigned long long)n->index);
+        SQ_TRY(sq_worker_take(w, n->index, &attempt, &held));
+        s->in_flight -= held ? 1 : 0;
+        if (w->running == n->index)
+            w->running = NO_TASK;
+        if (w->alone && !w->holding) {
+            w->alone = 0;
+            s->suspects_running--;
+        }
+    }
+    if (late) {
+        s->duplicates++;
+        SQ_TRY(sq_scheduler_push(s, (sq_action){.kind = SQ_ACTION_DROP,
+                                                .worker = n->worker,
+                                                .phase = n->phase,
+                                                .index = n->index}));
+    } else if (n->ok) {
+        const special *task = sq_special_find(&s->specials, n->index);
+        SQ_TRY(sq_scheduler_push(s, (sq_action){.kind = SQ_ACTION_COMMIT,
+                                                .worker = n->worker,
+                                                .phase = n->phase,
+                                                .index = n->index,
+                                                .count = 1,
+                                                .attempt = attempt}));
+        SQ_TRY(settle_now(s, n->index, SQ_SETTLED_DONE, task != NULL));
+        s->infra_in_row = 0;
+        s->measured++;
+        double weight = s->measured < 100 ? 1.0 / (double)s->measured : 0.01;
+        s->mean += weight * (n->seconds - s->mean);
+    } else {
+        SQ_TRY(failed(s, n, attempt));
+    }
+    SQ_TRY(check_phase_done(s));
+    SQ_TRY(sq_scheduler_feed(s, n->worker));
+    if (!n->ok && !late)
+        SQ_TRY(sq_scheduler_feed_idle(s));
+cleanup:
+    return rc;
+}
+
+static sq_status on_started(sq_scheduler *s, const sq_notice *n)
+{
+    worker *w = &s->workers[n->worker];
+    if (n->phase != s->phase || !sq_worker_holds(w, n->index))
+        return SQ_OK; /* late: its result came first, or it was taken away */
+    w->running = n->index;
+    w->running_since = s->now;
+    return SQ_OK;
+}
+
+/* The worker says how much it has. Less than was handed out, some time after, means that messages
+ * were lost. */
+static sq_status on_heartbeat(sq_scheduler *s, const sq_notice *n)
+{
+    sq_status rc = SQ_OK;
+    worker *w = &s->workers[n->worker];
+    if (n->holding == 0 && w->holding && s->now - w->last_assign > s->limits.grace) {
+        SQ_TRY(requeue_held(s, n->worker, 0));
+        SQ_TRY(sq_scheduler_feed_idle(s));
+    }
+    SQ_TRY(sq_scheduler_feed(s, n->worker));
+cleanup:
+    return rc;
+}
+
+static sq_status on_drained(sq_scheduler *s, const sq_notice *n)
+{
+    sq_status rc = SQ_OK;
+    SQ_TRY(requeue_held(s, n->worker, 0));
+    SQ_TRY(sq_scheduler_feed(s, n->worker));
+cleanup:
+    return rc;
+}
+
+static sq_status check_deadlines(sq_scheduler *s)
+{
+    double limit = s->limits.deadline_factor * s->mean;
+    limit = limit > s->limits.deadline ? limit : s->limits.deadline;
+    if (s->draining) {
+        double left = s->drain_since + s->limits.drain_seconds;
+        limit = s->now > left ? 0 : limit;
+    }
+    for (size_t i = 0; i < s->worker_count; i++) {
+        const worker *w = &s->workers[i];
+        if (w->state != WORKER_ALIVE)
+            continue;
+        double since = w->last_heard > w->last_assign ? w->last_heard : w->last_assign;
+        if (w->running != NO_TASK)
+            since = w->running_since;
+        if (s->now - since <= limit)
+            continue;
+        sq_status rc = drop_worker(s, (uint32_t)i, WORKER_HUNG);
+        if (rc != SQ_OK)
+            return rc;
+    }
+    return SQ_OK;
+}
+
+/* All workers are gone: at once when they are dead, after a while when they may come back. */
+static sq_status check_workers(sq_scheduler *s)
+{
+    int dead = s->worker_count > 0;
+    if (s->alive)
+        return SQ_OK;
+    for (size_t i = 0; i < s->worker_count; i++)
+        dead = dead && s->workers[i].state == WORKER_LOST;
+    if (dead || s->now - s->none_since > s->limits.deadline)
+        return end(s, SQ_OUTCOME_NO_WORKERS);
+    return SQ_OK;
+}
+
+static sq_status on_tick(sq_scheduler *s)
+{
+    sq_status rc = SQ_OK;
+    SQ_TRY(check_deadlines(s));
+    if (s->limits.lease > 0 && s->now >= s->limits.lease)
+        SQ_TRY(sq_scheduler_drain(s, SQ_OUTCOME_STOPPED));
+    SQ_TRY(sq_scheduler_feed_idle(s));
+    SQ_TRY(sq_scheduler_issue_slow(s));
+cleanup:
+    return rc;
+}
+
+static sq_status on_phase_ready(sq_scheduler *s, const sq_notice *n)
+{
+    sq_status rc = SQ_OK;
+    if (!s->waiting_barrier || n->phase != s->phase)
+        return SQ_OK;
+    if (s->phase == s->nphase - 1)
+        return end(s, SQ_OUTCOME_COMPLETE);
+    s->waiting_barrier = 0;
+    for (size_t i = 0; i < s->worker_count; i++)
+        s->workers[i].tile = NO_TILE;
+    SQ_TRY(sq_scheduler_open_phase(s, s->phase + 1));
+    SQ_TRY(check_phase_done(s));
+    for (size_t i = 0; i < s->worker_count; i++)
+        SQ_TRY(sq_scheduler_feed(s, (uint32_t)i));
+cleanup:
+    return rc;
+}
+
+static sq_status dispatch(sq_scheduler *s, const sq_notice *n)
+{
+    switch (n->kind) {
+    case SQ_NOTICE_READY:
+        return sq_scheduler_feed(s, n->worker);
+    case SQ_NOTICE_STARTED:
+        return on_started(s, n);
+    case SQ_NOTICE_RESULT:
+        return on_result(s, n);
+    case SQ_NOTICE_HEARTBEAT:
+        return on_heartbeat(s, n);
+    case SQ_NOTICE_DRAINED:
+        return on_drained(s, n);
+    case SQ_NOTICE_LOST:
+        return drop_worker(s, n->worker, WORKER_LOST);
+    case SQ_NOTICE_PHASE_READY:
+        return on_phase_ready(s, n);
+    case SQ_NOTICE_STOP:
+        return sq_scheduler_drain(s, SQ_OUTCOME_STOPPED);
+    case SQ_NOTICE_TICK:
+        return on_tick(s);
+    }
+    return sq_fail(SQ_ERR_USAGE, "scheduler: unknown notice %d", (int)n->kind);
+}
+
+sq_status sq_scheduler_notify(sq_scheduler *s, double now, const sq_notice *n)
+{
+    sq_status rc = SQ_OK;
+    if (!s->begun)
+        return sq_fail(SQ_ERR_USAGE, "scheduler: a notice before the beginning");
+    s->now = now > s->now ? now : s->now;
+    if (n->kind == SQ_NOTICE_RESULT || n->kind == SQ_NOTICE_STARTED) {
+        SQ_TRY(check_task(s, n->phase, n->index));
+        if (n->phase > s->phase) {
+            rc = sq_fail(SQ_ERR_USAGE, "scheduler: a notice from phase %d in phase %d", n->phase,
+                         s->phase);
+            goto cleanup;
+        }
+    }
+    if (n->kind <= SQ_NOTICE_LOST) {
+        SQ_TRY(need_worker(s, n->worker));
+        if (n->kind != SQ_NOTICE_LOST)
+            heard(s, &s->workers[n->worker]);
+    }
+    if (s->outcome == SQ_OUTCOME_NONE) {
+        SQ_TRY(dispatch(s, n));
+        SQ_TRY(check_workers(s));
+        SQ_TRY(check_drained(s));
+    }
+cleanup:
+    return rc;
+}
+
+int sq_scheduler_next(sq_scheduler *s, sq_action *action)
+{
+    if (s->action_head == s->action_count)
+        return 0;
+    *action = s->actions[s->action_head++];
+    return 1;
+}
+
+sq_outcome sq_scheduler_outcome(const sq_scheduler *s)
+{
+    return s->outcome;
+}
+
+sq_scheduler_stats sq_scheduler_get_stats(const sq_scheduler *s)
+{
+    sq_scheduler_stats stats = {.in_flight = s->in_flight,
+                                .reissued = s->reissued,
+                                .duplicates = s->duplicates,
+                                .retried = s->retried,
+                                .phase = s->phase,
+                                .workers = s->alive,
+                                .mean_seconds = s->mean};
+    for (int i = 0; i < s->nphase; i++) {
+        const phase_state *p = &s->phases[i];
+        stats.total += p->tasks;
+        stats.done += p->done;
+        stats.failed += p->failed;
+        stats.quarantined += p->quarantined;
+        stats.bytes += p->tasks / 8 + p->tiles * 12ull;
+    }
+    stats.bytes += s->phases[s->phase].tasks / 8 + s->phases[s->phase].tiles * 8ull;
+    stats.bytes += s->specials.size * sizeof(special) + s->worker_capacity * sizeof(worker);
+    stats.bytes += (s->retries.capacity + s->suspects.capacity) * sizeof(retry);
+    for (size_t i = 0; i < s->worker_count; i++)
+        stats.bytes += s->workers[i].capacity * sizeof(segment);
+    return stats;
+}
