@@ -104,6 +104,16 @@ hid_t sq_hdf5_memory_type(sq_dtype type)
     return -1;
 }
 
+/* Of fixed width: variable-width texts live in a heap that parallel HDF5 cannot write. */
+hid_t sq_hdf5_text_type(int width)
+{
+    hid_t type = H5Tcopy(H5T_C_S1);
+    H5Tset_size(type, (size_t)width);
+    H5Tset_strpad(type, H5T_STR_NULLPAD);
+    H5Tset_cset(type, H5T_CSET_UTF8);
+    return type;
+}
+
 static int integer_dtype(size_t size, int is_signed, sq_dtype *out)
 {
     switch (size) {
@@ -184,11 +194,8 @@ static sq_status write_attribute(hid_t object, const char *path, const char *nam
  * cannot write. */
 sq_status sq_hdf5_attribute(hid_t object, const char *path, const char *name, const char *text)
 {
-    hid_t type = H5Tcopy(H5T_C_S1);
     size_t size = strlen(text);
-    H5Tset_size(type, size ? size : 1);
-    H5Tset_strpad(type, H5T_STR_NULLPAD);
-    H5Tset_cset(type, H5T_CSET_UTF8);
+    hid_t type = sq_hdf5_text_type(size ? (int)size : 1);
     sq_status rc = write_attribute(object, path, name, type, type, text);
     H5Tclose(type);
     return rc;

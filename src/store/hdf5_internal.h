@@ -11,8 +11,9 @@
 void sq_hdf5_quiet(void); /* no error stack on standard error */
 /* SQ_ERR_IO "path: what: reason", the reason from HDF5's own error stack. */
 sq_status sq_hdf5_fail(const char *path, const char *what);
-hid_t sq_hdf5_file_type(sq_dtype type);       /* a new type handle, < 0 on failure */
-hid_t sq_hdf5_memory_type(sq_dtype type);     /* borrowed; F16 has none: -1 */
+hid_t sq_hdf5_file_type(sq_dtype type);   /* a new type handle, < 0 on failure */
+hid_t sq_hdf5_memory_type(sq_dtype type); /* borrowed; F16 has none: -1 */
+hid_t sq_hdf5_text_type(int width);       /* a fixed-width, NUL-padded UTF-8 string: a new handle */
 int sq_hdf5_dtype(hid_t type, sq_dtype *out); /* 1 when `type` is one of ours */
 hid_t sq_hdf5_file_properties(void);          /* creation properties of a file, a group, a link */
 hid_t sq_hdf5_group_properties(void);

@@ -17,6 +17,7 @@ typedef struct growing {
     char *name;
     hid_t id;
     sq_dtype type;
+    int width; /* of texts; 0 for numbers */
     int rank;
     int64_t dim[MAX_RANK];
 } growing;
@@ -109,10 +110,10 @@ static int64_t row_elements(int rank, const int64_t *dim)
     return n;
 }
 
-static hid_t chunked(sq_dtype type, int rank, const int64_t *dim)
+static hid_t chunked(int64_t width, int rank, const int64_t *dim)
 {
     hsize_t chunk[MAX_RANK];
-    int64_t row = row_elements(rank, dim) * sq_dtype_size(type);
+    int64_t row = row_elements(rank, dim) * width;
     int64_t rows = row > 0 ? CHUNK_BYTES / row : 1;
     chunk[0] = (hsize_t)(rows < 1 ? 1 : rows > CHUNK_ROWS ? CHUNK_ROWS : rows);
     for (int i = 1; i < rank; i++)
@@ -136,7 +137,9 @@ static sq_status make_dataset(sq_h5 *file, growing *set)
         dim[i] = max[i] = (hsize_t)set->dim[i];
     dim[0] = 0;
     max[0] = H5S_UNLIMITED;
-    hid_t type = sq_hdf5_file_type(set->type), create = chunked(set->type, set->rank, set->dim);
+    hid_t type = set->width ? sq_hdf5_text_type(set->width) : sq_hdf5_file_type(set->type);
+    int64_t bytes = set->width ? set->width : sq_dtype_size(set->type);
+    hid_t create = chunked(bytes, set->rank, set->dim);
     hid_t space = H5Screate_simple(set->rank, dim, max), link = sq_hdf5_link_properties();
     if (create >= 0)
         set->id = H5Dcreate2(file->id, set->name, type, space, link, create, H5P_DEFAULT);
@@ -149,14 +152,14 @@ static sq_status make_dataset(sq_h5 *file, growing *set)
     return rc;
 }
 
-static sq_status new_growing(sq_h5 *file, const char *name, sq_dtype type, int rank,
+static sq_status new_growing(sq_h5 *file, const char *name, sq_dtype type, int width, int rank,
                              const int64_t *dim, growing **out)
 {
     sq_status rc = SQ_GROW(file->set, file->capacity, file->count + 1, "datasets");
     if (rc != SQ_OK)
         return rc;
     growing *set = &file->set[file->count];
-    *set = (growing){.id = -1, .type = type, .rank = rank};
+    *set = (growing){.id = -1, .type = type, .width = width, .rank = rank};
     memcpy(set->dim, dim, (size_t)rank * sizeof *dim);
     set->dim[0] = 0;
     SQ_TRY(sq_strdup(&set->name, name));
@@ -169,21 +172,21 @@ cleanup:
     return rc;
 }
 
-static sq_status find_growing(sq_h5 *file, const char *name, sq_dtype type, int rank,
+static sq_status find_growing(sq_h5 *file, const char *name, sq_dtype type, int width, int rank,
                               const int64_t *dim, growing **out)
 {
     for (size_t i = 0; i < file->count; i++) {
         growing *set = &file->set[i];
         if (strcmp(set->name, name) != 0)
             continue;
-        if (set->type != type || set->rank != rank ||
+        if (set->type != type || set->width != width || set->rank != rank ||
             memcmp(set->dim + 1, dim + 1, (size_t)(rank - 1) * sizeof *dim) != 0)
             return sq_fail(SQ_ERR_USAGE, "%s: %s: type or shape differs from the first rows",
                            file->path, name);
         *out = set;
         return SQ_OK;
     }
-    return new_growing(file, name, type, rank, dim, out);
+    return new_growing(file, name, type, width, rank, dim, out);
 }
 
 static sq_status write_rows(sq_h5 *file, growing *set, int64_t rows, hid_t memory, const void *data)
@@ -236,12 +239,26 @@ sq_status sq_h5_append(sq_h5 *file, const char *name, sq_dtype type, int rank, c
             return sq_fail(SQ_ERR_USAGE, "%s: %s: dimension %d is %lld", file->path, name, i,
                            (long long)dim[i]);
     }
-    sq_status rc = find_growing(file, name, type, rank, dim, &set);
+    sq_status rc = find_growing(file, name, type, 0, rank, dim, &set);
     if (rc != SQ_OK || dim[0] == 0)
         return rc;
     if (type == SQ_F16)
         return write_half(file, set, dim[0], data);
     return write_rows(file, set, dim[0], sq_hdf5_memory_type(type), data);
+}
+
+sq_status sq_h5_append_text(sq_h5 *file, const char *name, int width, int64_t n, const char *data)
+{
+    growing *set = NULL;
+    if (!file->partial || width < 1 || n < 0)
+        return sq_fail(SQ_ERR_USAGE, "%s: %s: cannot append texts", file->path, name);
+    sq_status rc = find_growing(file, name, SQ_U8, width, 1, &n, &set);
+    if (rc != SQ_OK || n == 0)
+        return rc;
+    hid_t type = sq_hdf5_text_type(width);
+    rc = write_rows(file, set, n, type, data);
+    H5Tclose(type);
+    return rc;
 }
 
 static sq_status open_object(sq_h5 *file, const char *name, hid_t *out)
@@ -459,6 +476,33 @@ sq_status sq_h5_read(sq_h5 *file, const char *name, sq_dtype type, int64_t first
     else
         SQ_TRY(read_rows(file, name, set, rank, dim, memory, first, count, out));
 cleanup:
+    H5Dclose(set);
+    return rc;
+}
+
+sq_status sq_h5_read_rows_text(sq_h5 *file, const char *name, int width, int64_t first,
+                               int64_t count, char *out)
+{
+    hsize_t dim[H5S_MAX_RANK] = {0};
+    hid_t set;
+    sq_status rc = open_dataset(file, name, &set);
+    if (rc != SQ_OK)
+        return rc;
+    hid_t space = H5Dget_space(set), stored = H5Dget_type(set), memory = sq_hdf5_text_type(width);
+    int rank = H5Sget_simple_extent_ndims(space);
+    if (rank == 1)
+        H5Sget_simple_extent_dims(space, dim, NULL);
+    int64_t rows = (int64_t)dim[0];
+    if (rank != 1 || H5Tget_class(stored) != H5T_STRING || H5Tis_variable_str(stored) > 0)
+        rc = sq_fail(SQ_ERR_FORMAT, "%s: %s: not a column of texts", file->path, name);
+    else if (first < 0 || count < 0 || first > rows - count)
+        rc = sq_fail(SQ_ERR_USAGE, "%s: %s: rows %lld to %lld of %lld", file->path, name,
+                     (long long)first, (long long)(first + count), (long long)rows);
+    else if (count)
+        rc = read_rows(file, name, set, 1, &rows, memory, first, count, out);
+    H5Tclose(memory);
+    H5Tclose(stored);
+    H5Sclose(space);
     H5Dclose(set);
     return rc;
 }

@@ -31,6 +31,11 @@ sq_status sq_h5_attribute_real(sq_h5 *file, const char *object, const char *name
 sq_status sq_h5_read_text(sq_h5 *file, const char *object, const char *name, char **text);
 sq_status sq_h5_read_real(sq_h5 *file, const char *object, const char *name, double *value);
 
+/* Columns of fixed-width texts: n times `width` bytes, NUL-padded (a text of full width has no terminator). */
+sq_status sq_h5_append_text(sq_h5 *file, const char *name, int width, int64_t n, const char *data);
+sq_status sq_h5_read_rows_text(sq_h5 *file, const char *name, int width, int64_t first,
+                               int64_t count, char *out);
+
 int sq_h5_has(sq_h5 *file, const char *name);                       /* 1: the dataset or group is there */
 /* Names of the datasets in a group ("/" is the top) in the order of their names; groups are left out. Free each
  * name and the list with sq_free. */
