@@ -134,8 +134,11 @@ typedef struct sq_product_view {
     sq_task task;
     int ntable;
     int64_t rows[SQ_MAX_TABLES];
-    /* value[t][c]: rows[t] values of column c of table t; valid until the next call. */
+    /* value[t][c]: rows[t] values of column c of table t; NULL without rows. Valid until the next
+     * call. */
     const void *const *value[SQ_MAX_TABLES];
+    int nblock;
+    const sq_block *block;
 } sq_product_view;
 /* *more = 0 at the end. Failed and quarantined tasks have no product and do not appear. */
 sq_status sq_phase_products_next(sq_phase_products *products, sq_product_view *view, int *more);
