@@ -1,0 +1,166 @@
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "fits/band.h"
+#include "fits/cards.h"
+
+/* ---- judging a header ---- */
+
+/* "HSC-R", "r_sim_1.4", "lsst r", "i2" -> "r", "i"; 0 when it is no name of an optical band. */
+static int band_of_filter(const char *filter, char out[2])
+{
+    char text[64];
+    size_t n = 0;
+    for (const char *c = filter; *c && n + 1 < sizeof text; c++)
+        text[n++] = (char)tolower((unsigned char)*c);
+    text[n] = '\0';
+    const char *at = text;
+    if (strncmp(at, "hsc-", 4) == 0)
+        at += 4;
+    if (strncmp(at, "lsst", 4) == 0)
+        for (at += 4; *at == ' ' || *at == '-' || *at == '_'; at++)
+            ;
+    if (!*at || !strchr("ugrizy", *at) || isalpha((unsigned char)at[1]))
+        return 0;
+    out[0] = *at;
+    out[1] = '\0';
+    return 1;
+}
+
+static sq_status check_filter(const char *where, const char *header, const char *band)
+{
+    char filter[72], found[2];
+    if (sq_cards_text(header, "FILTER", filter, sizeof filter) && band_of_filter(filter, found) &&
+        strcmp(found, band) != 0)
+        return sq_fail(SQ_ERR_DATA, "%s: FILTER: '%s' in a file named as band %s", where, filter,
+                       band);
+    return SQ_OK;
+}
+
+/* Run, camcol and field of the header against the file's name. */
+static sq_status check_sdss_names(const char *where, const char *header, const char *tile)
+{
+    static const char *const keys[3] = {"RUN", "CAMCOL", "FRAME"};
+    int expected[3];
+    int64_t value;
+    if (!sq_sdss_parse_name(tile, &expected[0], &expected[1], &expected[2]))
+        return sq_fail(SQ_ERR_DATA, "%s: tile %s is not RUN-CAMCOL-FIELD", where, tile);
+    for (int k = 0; k < 3; k++) {
+        if (sq_cards_int(header, keys[k], &value) && value != expected[k])
+            return sq_fail(SQ_ERR_DATA, "%s: %s: %lld in a file named %s", where, keys[k],
+                           (long long)value, tile);
+    }
+    return SQ_OK;
+}
+
+/* ---- reading ---- */
+
+static sq_status find_image(sq_input *in, sq_tile_format format, int *hdu)
+{
+    int naxis = 0, status = 0;
+    if (format == SQ_TILE_LSST_EXPOSURE)
+        return sq_afw_find(in, "IMAGE", hdu);
+    fits_get_img_dim(in->fits, &naxis, &status);
+    *hdu = naxis == 0 && !status ? 1 : 0; /* a tile-compressed image follows an empty HDU */
+    return SQ_OK;
+}
+
+static sq_status keep_wcs(const char *header, const char *where, sq_tile_band *band)
+{
+    sq_wcs *wcs = NULL;
+    sq_status rc = sq_wcs_from_header(header, where, &wcs);
+    if (rc == SQ_OK)
+        rc = sq_wcs_to_header(wcs, &band->wcs_header);
+    sq_wcs_destroy(wcs);
+    return rc;
+}
+
+static sq_status read_band(const sq_tile *tile, sq_tile_band *band)
+{
+    sq_status rc = SQ_OK;
+    sq_input *in = NULL;
+    char *header = NULL, *primary = NULL, where[SQ_PATH_MAX + 16];
+    int hdu = 0;
+    SQ_TRY(sq_input_identity(band->image.path, &band->image));
+    SQ_TRY(sq_input_open(band->image.path, SQ_INPUT_HEADERS, &in));
+    SQ_TRY(sq_input_header(in, &primary));
+    SQ_TRY(find_image(in, tile->format, &hdu));
+    SQ_TRY(sq_input_goto(in, hdu));
+    SQ_TRY(sq_input_image_size(in, &band->nx, &band->ny));
+    SQ_TRY(sq_input_header(in, &header));
+    snprintf(where, sizeof where, "%s[%d]", band->image.path, hdu);
+    SQ_TRY(check_filter(where, header, band->name));
+    SQ_TRY(check_filter(where, primary, band->name));
+    if (tile->format != SQ_TILE_LSST_EXPOSURE)
+        SQ_TRY(check_sdss_names(where, header, tile->name));
+    SQ_TRY(keep_wcs(header, where, band));
+    sq_cards_text(header, "CHECKSUM", band->image.checksum, sizeof band->image.checksum);
+    sq_cards_text(header, "DATASUM", band->image.datasum, sizeof band->image.datasum);
+    if (band->mask.path[0])
+        SQ_TRY(sq_input_identity(band->mask.path, &band->mask));
+cleanup:
+    sq_free(header);
+    sq_free(primary);
+    sq_input_close(in);
+    return rc;
+}
+
+/* The sky at the corners of the reference grid, counter-clockwise in pixels from the first. */
+static sq_status find_corners(sq_tile *tile)
+{
+    const sq_tile_band *r = &tile->band[tile->reference];
+    double right = (double)r->nx - 0.5, top = (double)r->ny - 0.5;
+    double x[4] = {-0.5, right, right, -0.5}, y[4] = {-0.5, -0.5, top, top};
+    sq_wcs *wcs = NULL;
+    sq_status rc = sq_wcs_from_header(r->wcs_header, r->image.path, &wcs);
+    if (rc == SQ_OK)
+        rc = sq_wcs_pix2sky(wcs, 4, x, y, tile->corner_ra, tile->corner_dec);
+    for (int k = 0; k < 4 && rc == SQ_OK; k++) {
+        if (!isfinite(tile->corner_ra[k]))
+            rc = sq_fail(SQ_ERR_FORMAT, "%s: WCS: corner (%g, %g) is not on the sky", r->image.path,
+                         x[k], y[k]);
+    }
+    sq_wcs_destroy(wcs);
+    return rc;
+}
+
+static sq_status check_parts(const sq_tile *tile)
+{
+    static const char *const psf[] = {[SQ_TILE_SDSS_FRAME] = "psField",
+                                      [SQ_TILE_SDSS_FPC] = "psField",
+                                      [SQ_TILE_LSST_EXPOSURE] = "PSF side"};
+    if (tile->nband < 1 || tile->nband > SQ_MAX_BANDS)
+        return sq_fail(SQ_ERR_DATA, "%s: no image", tile->name);
+    if (!tile->psf.path[0])
+        return sq_fail(SQ_ERR_DATA, "%s: no %s file", tile->name, psf[tile->format]);
+    if (tile->format == SQ_TILE_SDSS_FPC && !tile->calibration.path[0])
+        return sq_fail(SQ_ERR_DATA, "%s: no tsField file", tile->name);
+    return SQ_OK;
+}
+
+sq_status sq_tile_headers(sq_tile *tile)
+{
+    sq_status rc = SQ_OK;
+    SQ_TRY(check_parts(tile));
+    for (int b = 0; b < tile->nband; b++) {
+        sq_free(tile->band[b].wcs_header);
+        tile->band[b].wcs_header = NULL;
+        SQ_TRY(read_band(tile, &tile->band[b]));
+    }
+    SQ_TRY(sq_input_identity(tile->psf.path, &tile->psf));
+    if (tile->calibration.path[0])
+        SQ_TRY(sq_input_identity(tile->calibration.path, &tile->calibration));
+    SQ_TRY(find_corners(tile));
+cleanup:
+    return rc;
+}
+
+void sq_tile_clear(sq_tile *tile)
+{
+    for (int b = 0; b < SQ_MAX_BANDS; b++)
+        sq_free(tile->band[b].wcs_header);
+    memset(tile, 0, sizeof *tile);
+}
