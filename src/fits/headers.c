@@ -40,18 +40,23 @@ static sq_status check_filter(const char *where, const char *header, const char 
     return SQ_OK;
 }
 
-/* Run, camcol and field of the header against the file's name. */
-static sq_status check_sdss_names(const char *where, const char *header, const char *tile)
+/* Run, camcol and field of the header against the file's name. FRAME counts a CCD's own frames: a
+ * star crosses the five filters in the order r i u z g, each two frames after the one before. */
+static sq_status check_sdss_names(const char *where, const char *header, const char *tile,
+                                  const char *band)
 {
+    static const int delay[5] = {4, 8, 0, 2, 6}; /* of u g r i z */
+    int number = sq_sdss_band_number(band);
     static const char *const keys[3] = {"RUN", "CAMCOL", "FRAME"};
     int expected[3];
     int64_t value;
     if (!sq_sdss_parse_name(tile, &expected[0], &expected[1], &expected[2]))
         return sq_fail(SQ_ERR_DATA, "%s: tile %s is not RUN-CAMCOL-FIELD", where, tile);
+    expected[2] += number >= 0 ? delay[number] : 0;
     for (int k = 0; k < 3; k++) {
         if (sq_cards_int(header, keys[k], &value) && value != expected[k])
-            return sq_fail(SQ_ERR_DATA, "%s: %s: %lld in a file named %s", where, keys[k],
-                           (long long)value, tile);
+            return sq_fail(SQ_ERR_DATA, "%s: %s: %lld where %d is expected in %s", where, keys[k],
+                           (long long)value, expected[k], tile);
     }
     return SQ_OK;
 }
@@ -95,7 +100,7 @@ static sq_status read_band(const sq_tile *tile, sq_tile_band *band)
     SQ_TRY(check_filter(where, header, band->name));
     SQ_TRY(check_filter(where, primary, band->name));
     if (tile->format != SQ_TILE_LSST_EXPOSURE)
-        SQ_TRY(check_sdss_names(where, header, tile->name));
+        SQ_TRY(check_sdss_names(where, header, tile->name, band->name));
     SQ_TRY(keep_wcs(header, where, band));
     sq_cards_text(header, "CHECKSUM", band->image.checksum, sizeof band->image.checksum);
     sq_cards_text(header, "DATASUM", band->image.datasum, sizeof band->image.datasum);

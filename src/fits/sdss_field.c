@@ -78,7 +78,11 @@ static sq_status read_eigenimage(sq_input *in, int k, klpsf *psf, double *cells)
     SQ_TRY(sq_input_cell(in, "RROWS", k, (int64_t)rows * cols, 0, cells));
     SQ_TRY(SQ_ALLOC(psf->image[k], rows * cols, "PSF eigenimage"));
     for (int i = 0; i < ORDER * ORDER; i++) {
-        if (!isfinite((&psf->c[k][0][0])[i]))
+        double *c = &psf->c[k][i / ORDER][i % ORDER];
+        /* Beyond the orders in use the file may hold anything. */
+        if (i / ORDER >= psf->order_row[k] || i % ORDER >= psf->order_col[k])
+            *c = 0;
+        if (!isfinite(*c))
             return sq_fail(SQ_ERR_FORMAT, "%s[%d]: c: not a number", in->path, in->hdu);
     }
     for (int i = 0; i < rows * cols; i++) {
@@ -158,7 +162,8 @@ static sq_status check_names(sq_input *in, const char *tile, int with_field)
         if (with_field)
             SQ_TRY(check_card(header, "FIELD", number, in));
     }
-    if (sq_cards_text(header, "FILTERS", filters, sizeof filters) &&
+    /* photoField's card lists the camera's rows, not the order of its arrays. */
+    if (with_field && sq_cards_text(header, "FILTERS", filters, sizeof filters) &&
         strncmp(filters, "u g r i z", 9) != 0)
         rc = sq_fail(SQ_ERR_FORMAT, "%s[0]: FILTERS: '%s' where 'u g r i z' is expected", in->path,
                      filters);
