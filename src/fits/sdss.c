@@ -45,10 +45,11 @@ static void calibrate_row(const sdss_band *b, int64_t x0, int64_t y, int nx, con
     float *empty = p->sky_variance + at;
     uint32_t *bits = p->mask + at;
     float inverse = (float)(1 / b->gain), dark = (float)b->dark, bias = (float)b->softbias;
+    const float unit = (float)SQ_NJY_PER_NANOMAGGY;
     for (int i = 0; i < nx; i++) {
         float c = cal[i], level = sky[i];
-        float value = b->raw ? (image[i] - bias - level) * c : image[i];
-        float dn = b->raw ? image[i] - bias : image[i] / c + level;
+        float value = b->raw ? (image[i] - bias - level) * c : image[i] * unit;
+        float dn = b->raw ? image[i] - bias : value / c + level;
         float shot = dn > 0 ? dn * inverse : 0;
         bits[i] = mask ? mask[i] : 0;
         image[i] = value;
