@@ -1,0 +1,336 @@
+/* What rank 0 writes alone into the release: tiles, patches, failures, provenance, and /run. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "store/hdf5_internal.h"
+#include "store/merge_internal.h"
+#include "store/small_internal.h"
+
+enum { HEX = SQ_HASH_TEXT - 1, STATUS = 16 };
+
+typedef struct records {
+    merge *m;
+    const char *path;
+    hid_t file;
+    const sq_merge_task **task; /* in the order (phase, patch, realisation) */
+    int64_t n;
+} records;
+
+static int by_task(const void *a, const void *b)
+{
+    const sq_merge_task *p = *(const sq_merge_task *const *)a;
+    const sq_merge_task *q = *(const sq_merge_task *const *)b;
+    if (p->phase != q->phase)
+        return p->phase < q->phase ? -1 : 1;
+    if (p->patch != q->patch)
+        return p->patch < q->patch ? -1 : 1;
+    return (p->realisation > q->realisation) - (p->realisation < q->realisation);
+}
+
+/* One column of numbers made from each task. */
+typedef uint64_t (*task_value)(const sq_merge_task *task);
+
+static uint64_t phase_of(const sq_merge_task *t)
+{
+    return t->phase;
+}
+
+static uint64_t patch_of(const sq_merge_task *t)
+{
+    return t->patch;
+}
+
+static uint64_t realisation_of(const sq_merge_task *t)
+{
+    return t->realisation;
+}
+
+static uint64_t tile_of(const sq_merge_task *t)
+{
+    return t->tile;
+}
+
+static uint64_t state_of(const sq_merge_task *t)
+{
+    return t->state;
+}
+
+static uint64_t rows_of(const sq_merge_task *t)
+{
+    return t->state == SQ_TASK_DONE ? t->rows : 0;
+}
+
+static uint64_t attempts_of(const sq_merge_task *t)
+{
+    return t->attempts;
+}
+
+static sq_status put_values(const records *r, hid_t group, const char *name, sq_dtype type,
+                            task_value value, const sq_merge_task *const *task, int64_t n,
+                            const char *description)
+{
+    uint64_t *wide = NULL;
+    sq_status rc;
+    SQ_TRY(SQ_ALLOC(wide, n + 1, "column"));
+    /* In place: a narrow element never reaches beyond the wide one that it comes from. */
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t v = value(task[i]);
+        memcpy((char *)wide + (size_t)i * (size_t)sq_dtype_size(type), &v,
+               (size_t)sq_dtype_size(type));
+    }
+    SQ_TRY(sq_small_numbers(group, r->path, name, type, n, wide, description));
+cleanup:
+    sq_free(wide);
+    return rc;
+}
+
+static sq_status put_identity(const records *r, hid_t group, const sq_merge_task *const *task,
+                              int64_t n)
+{
+    sq_status rc;
+    SQ_TRY(put_values(r, group, "phase", SQ_U32, phase_of, task, n, "Phase of the probe"));
+    SQ_TRY(put_values(r, group, "patch", SQ_U64, patch_of, task, n, "Number of the patch"));
+    SQ_TRY(put_values(r, group, "realisation", SQ_U32, realisation_of, task, n, "Realisation"));
+    SQ_TRY(put_values(r, group, "tile", SQ_U32, tile_of, task, n, "Row of /tiles"));
+    SQ_TRY(
+        put_values(r, group, "state", SQ_U8, state_of, task, n, "0 done, 1 failed, 2 quarantined"));
+cleanup:
+    return rc;
+}
+
+/* The hashes that hold for all patches: config_hash, model_hash, index_hash ... */
+static sq_status put_common_hashes(const records *r, hid_t group)
+{
+    for (int i = 0; i < r->m->in->nprovenance; i++) {
+        const sq_merge_text *p = &r->m->in->provenance[i];
+        size_t n = strlen(p->name);
+        if (n < 5 || strcmp(p->name + n - 5, "_hash") != 0)
+            continue;
+        sq_status rc = sq_hdf5_attribute(group, r->path, p->name, p->text);
+        if (rc != SQ_OK)
+            return rc;
+    }
+    return SQ_OK;
+}
+
+static sq_status put_patches(const records *r)
+{
+    char *input = NULL, text[SQ_HASH_TEXT];
+    hid_t group = -1;
+    sq_status rc;
+    SQ_TRY(SQ_ALLOC(input, r->n * HEX + 1, "hashes of inputs"));
+    for (int64_t i = 0; i < r->n; i++) {
+        if (r->task[i]->state != SQ_TASK_DONE)
+            continue;
+        sq_hash_text(r->task[i]->input, text);
+        memcpy(input + i * HEX, text, HEX);
+    }
+    SQ_TRY(sq_small_group(r->file, r->path, "patches", "Every task of the run, once", &group));
+    SQ_TRY(put_identity(r, group, r->task, r->n));
+    SQ_TRY(put_values(r, group, "rows", SQ_U64, rows_of, r->task, r->n,
+                      "Rows found, before borders were reconciled"));
+    SQ_TRY(sq_small_texts(group, r->path, "input_hash", HEX, r->n, input,
+                          "XXH3 of the input sections that were read"));
+    SQ_TRY(put_common_hashes(r, group));
+cleanup:
+    if (group >= 0)
+        H5Gclose(group);
+    sq_free(input);
+    return rc;
+}
+
+static sq_status put_reasons(const records *r, hid_t group, const sq_merge_task *const *bad,
+                             int64_t n)
+{
+    size_t width = 1;
+    char *status = NULL, *reason = NULL;
+    sq_status rc;
+    for (int64_t i = 0; i < n; i++) {
+        size_t size = bad[i]->reason ? strlen(bad[i]->reason) : 0;
+        width = size > width ? size : width;
+    }
+    SQ_TRY(SQ_ALLOC(status, n * STATUS + 1, "statuses"));
+    SQ_TRY(sq_alloc(&reason, (size_t)n + 1, width, "reasons"));
+    for (int64_t i = 0; i < n; i++) {
+        const char *text = bad[i]->reason ? bad[i]->reason : "";
+        memcpy(reason + (size_t)i * width, text, strlen(text));
+        strncpy(status + i * STATUS, sq_status_name(bad[i]->status), STATUS);
+    }
+    SQ_TRY(sq_small_texts(group, r->path, "status", STATUS, n, status, "Class of the failure"));
+    SQ_TRY(sq_small_texts(group, r->path, "reason", (int)width, n, reason, "What went wrong"));
+cleanup:
+    sq_free(status);
+    sq_free(reason);
+    return rc;
+}
+
+static sq_status put_failures(const records *r)
+{
+    const sq_merge_task **bad = NULL;
+    int64_t n = 0;
+    hid_t group = -1;
+    sq_status rc;
+    SQ_TRY(SQ_ALLOC(bad, r->n + 1, "failures"));
+    for (int64_t i = 0; i < r->n; i++) {
+        if (r->task[i]->state != SQ_TASK_DONE)
+            bad[n++] = r->task[i];
+    }
+    SQ_TRY(sq_small_group(r->file, r->path, "failures", "Tasks without a product", &group));
+    SQ_TRY(put_identity(r, group, bad, n));
+    SQ_TRY(put_reasons(r, group, bad, n));
+cleanup:
+    if (group >= 0)
+        H5Gclose(group);
+    sq_free(bad);
+    return rc;
+}
+
+static sq_status put_corners(const records *r, hid_t group)
+{
+    int64_t n = r->m->in->ntile;
+    double *value = NULL;
+    char name[16];
+    sq_status rc;
+    SQ_TRY(SQ_ALLOC(value, n + 1, "corners"));
+    for (int k = 0; k < 8; k++) {
+        for (int64_t i = 0; i < n; i++)
+            value[i] = k < 4 ? r->m->in->tile[i].corner_ra[k] : r->m->in->tile[i].corner_dec[k - 4];
+        snprintf(name, sizeof name, "%s%d", k < 4 ? "ra" : "dec", k % 4);
+        SQ_TRY(sq_small_numbers(
+            group, r->path, name, SQ_F64, n, value,
+            "Corner of the reference band's grid, deg, counter-clockwise in pixels"));
+    }
+cleanup:
+    sq_free(value);
+    return rc;
+}
+
+static sq_status put_tiles(const records *r)
+{
+    int64_t n = r->m->in->tile ? r->m->in->ntile : 0;
+    char *name = NULL;
+    hid_t group = -1;
+    sq_status rc;
+    SQ_TRY(SQ_ALLOC(name, n * SQ_NAME_MAX + 1, "names of tiles"));
+    for (int64_t i = 0; i < n; i++)
+        strncpy(name + i * SQ_NAME_MAX, r->m->in->tile[i].name, SQ_NAME_MAX);
+    SQ_TRY(
+        sq_small_group(r->file, r->path, "tiles", "Tiles in the order of their numbers", &group));
+    SQ_TRY(sq_small_texts(group, r->path, "name", SQ_NAME_MAX, n, name, "Name of the tile"));
+    if (n)
+        SQ_TRY(put_corners(r, group));
+cleanup:
+    if (group >= 0)
+        H5Gclose(group);
+    sq_free(name);
+    return rc;
+}
+
+static sq_status put_texts(const records *r, const char *name, const sq_merge_text *text, int n,
+                           const char *description, hid_t *group)
+{
+    sq_status rc = sq_small_group(r->file, r->path, name, description, group);
+    for (int i = 0; rc == SQ_OK && i < n; i++)
+        rc = sq_small_text(*group, r->path, text[i].name, text[i].text ? text[i].text : "");
+    return rc;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const merge_timing *p = a, *q = b;
+    return (p->number > q->number) - (p->number < q->number);
+}
+
+/* Seconds and memory of every task, NaN and 0 for those without a record. */
+static sq_status put_timing(const records *r, hid_t group, const merge_timing *timing, int64_t n)
+{
+    static const char *const names[SQ_RECORD_CLOCKS] = {
+        [SQ_SECONDS_READ] = "read",   [SQ_SECONDS_INFER] = "infer", [SQ_SECONDS_DECODE] = "decode",
+        [SQ_SECONDS_FFT] = "fft",     [SQ_SECONDS_WRITE] = "write", [SQ_SECONDS_WAIT] = "wait",
+        [SQ_SECONDS_TOTAL] = "total",
+    };
+    float *value = NULL;
+    uint64_t *memory = NULL;
+    sq_status rc;
+    SQ_TRY(SQ_ALLOC(value, r->n + 1, "seconds"));
+    SQ_TRY(SQ_ALLOC(memory, r->n + 1, "memory"));
+    for (int k = 0; k < SQ_RECORD_CLOCKS; k++) {
+        if (!names[k])
+            continue;
+        for (int64_t i = 0; i < r->n; i++)
+            value[i] = __builtin_nanf("");
+        for (int64_t i = 0; i < n; i++)
+            value[timing[i].number] = timing[i].seconds[k];
+        SQ_TRY(sq_small_numbers(group, r->path, names[k], SQ_F32, r->n, value, "Seconds"));
+    }
+    for (int64_t i = 0; i < n; i++)
+        memory[timing[i].number] = timing[i].memory;
+    SQ_TRY(sq_small_numbers(group, r->path, "memory", SQ_U64, r->n, memory,
+                            "Peak resident memory of the worker when it was done, bytes"));
+cleanup:
+    sq_free(value);
+    sq_free(memory);
+    return rc;
+}
+
+static sq_status put_run(const records *r, const merge_timing *timing, int64_t n)
+{
+    hid_t group = -1, tasks = -1;
+    sq_status rc;
+    SQ_TRY(put_texts(
+        r, "run", r->m->in->run, r->m->in->nrun,
+        "This execution: the only part that two runs of one configuration may differ in", &group));
+    SQ_TRY(sq_small_group(group, r->path, "tasks", "In the order of /patches", &tasks));
+    SQ_TRY(put_values(r, tasks, "attempts", SQ_U32, attempts_of, r->task, r->n, "Attempts made"));
+    SQ_TRY(put_timing(r, tasks, timing, n));
+cleanup:
+    if (tasks >= 0)
+        H5Gclose(tasks);
+    if (group >= 0)
+        H5Gclose(group);
+    return rc;
+}
+
+static sq_status put_all(const records *r, const merge_timing *timing, int64_t n)
+{
+    hid_t group = -1;
+    sq_status rc;
+    SQ_TRY(sq_hdf5_attribute(r->file, r->path, "kind", "skyquilt release 1"));
+    SQ_TRY(put_tiles(r));
+    SQ_TRY(put_patches(r));
+    SQ_TRY(put_failures(r));
+    SQ_TRY(put_texts(r, "provenance", r->m->in->provenance, r->m->in->nprovenance,
+                     "What the content was made from", &group));
+    SQ_TRY(put_run(r, timing, n));
+cleanup:
+    if (group >= 0)
+        H5Gclose(group);
+    return rc;
+}
+
+sq_status merge_write_records(merge *m, const merge_timing *timing, int64_t ntiming)
+{
+    records r = {.m = m, .path = m->partial, .n = m->in->ntask};
+    merge_timing *sorted = NULL;
+    sq_status rc;
+    r.file = H5Fopen(m->partial, H5F_ACC_RDWR, H5P_DEFAULT);
+    if (r.file < 0)
+        return sq_hdf5_fail(m->partial, "cannot open");
+    SQ_TRY(SQ_ALLOC(r.task, r.n + 1, "tasks"));
+    SQ_TRY(SQ_ALLOC(sorted, ntiming + 1, "timings"));
+    for (int64_t i = 0; i < r.n; i++)
+        r.task[i] = &m->in->task[i];
+    qsort(r.task, (size_t)r.n, sizeof *r.task, by_task);
+    memcpy(sorted, timing, (size_t)ntiming * sizeof *timing);
+    qsort(sorted, (size_t)ntiming, sizeof *sorted, by_number);
+    SQ_TRY(put_all(&r, sorted, ntiming));
+    if (H5Fflush(r.file, H5F_SCOPE_GLOBAL) < 0)
+        rc = sq_hdf5_fail(m->partial, "cannot flush");
+cleanup:
+    if (H5Fclose(r.file) < 0 && rc == SQ_OK)
+        rc = sq_hdf5_fail(m->partial, "cannot close");
+    sq_free(r.task);
+    sq_free(sorted);
+    return rc;
+}
