@@ -359,6 +359,87 @@ static void test_borders(void **state)
         check_borders(60 + i, cores[i]);
 }
 
+/* The same on the pixel grid of a tile, for patches of any size: sources on seams and corners of
+ * the bricks, the tile across ra 0 or on a pole. */
+static void check_bricks(uint64_t seed, double ra0, double dec0, int core)
+{
+    enum { SOURCES = 300, NX = 900, NY = 700 };
+    const double cd[4] = {-1e-4, 2e-5, 2e-5, 1e-4};
+    double xs[SOURCES], ys[SOURCES];
+    detections d = {0};
+    sq_tiling *t;
+    sq_wcs *wcs;
+    sq_rng rng;
+    uint8_t kept[SOURCES * 16], shuffled[SOURCES * 16];
+    const double noise = 0.7, pixel = 3600 * hypot(cd[0], cd[2]), radius = 2.05 * noise * pixel;
+    sq_patch_shape shape = {core, 8, 1};
+    size_t n = 0, unsure = 0;
+    sq_rng_init(&rng, seed, 4, (uint64_t)core);
+    assert_int_equal(sq_wcs_tan(ra0, dec0, NX / 2.0, NY / 2.0, cd, &wcs), SQ_OK);
+    assert_int_equal(sq_tiling_bricks(NX, NY, shape, wcs, &t), SQ_OK);
+    for (int trial = 0; n < SOURCES && trial < 20000; trial++) {
+        sq_patch p;
+        uint32_t kind = sq_rng_u32(&rng);
+        assert_int_equal(sq_tiling_patch(t, sq_rng_u64(&rng) % sq_tiling_count(t), &p), SQ_OK);
+        double x = sq_rng_range(&rng, (double)p.x0, (double)p.x1), y = (double)p.y0 - 0.5;
+        if (kind & 1)
+            x = (double)p.x0 - 0.5;
+        if (kind & 2)
+            y = sq_rng_range(&rng, (double)p.y0, (double)p.y1);
+        int clear = x > 3 && y > 3 && x < NX - 4 && y < NY - 4;
+        for (size_t i = 0; i < n && clear; i++)
+            clear = hypot(x - xs[i], y - ys[i]) > 4.2 * noise + 2 * noise;
+        if (!clear)
+            continue;
+        xs[n] = x;
+        ys[n++] = y;
+    }
+    assert_true(n > 100);
+    for (size_t i = 0; i < n; i++) {
+        for (uint64_t k = 0; k < sq_tiling_count(t); k++) {
+            sq_patch p;
+            double ra, dec, angle = sq_rng_range(&rng, 0, 2 * M_PI),
+                            r = noise * sq_rng_uniform(&rng);
+            double x = xs[i] + r * cos(angle), y = ys[i] + r * sin(angle);
+            assert_int_equal(sq_tiling_patch(t, k, &p), SQ_OK);
+            if (sq_tiling_depth(t, &p, xs[i], ys[i]) < -3)
+                continue;
+            assert_int_equal(sq_wcs_pix2sky(wcs, 1, &x, &y, &ra, &dec), SQ_OK);
+            add(&d, ra, dec, k, sq_tiling_depth(t, &p, x, y), i);
+        }
+    }
+    assert_true(d.n <= SOURCES * 16);
+    reconcile(&d, radius, kept);
+    for (size_t i = 0; i < n; i++) {
+        size_t count = 0, owned = 0;
+        for (size_t k = 0; k < d.n; k++) {
+            count += d.source[k] == i && kept[k];
+            owned += d.source[k] == i && d.depth[k] >= 0;
+        }
+        unsure += owned != 1;
+        if (count != 1)
+            fail_msg("core %d: source (%g, %g) is kept %zu times", core, xs[i], ys[i], count);
+    }
+    assert_true(unsure > 0);
+    shuffle(&d, &rng);
+    reconcile(&d, radius, shuffled);
+    assert_memory_equal(kept, shuffled, d.n);
+    release(&d);
+    sq_tiling_destroy(t);
+    sq_wcs_destroy(wcs);
+}
+
+static void test_bricks(void **state)
+{
+    (void)state;
+    const double places[][2] = {{180, 20}, {0, 0}, {359.99, 60}, {0, 89.99}, {45, -90}};
+    const int cores[] = {24, 33, 64, 96, 200, 256};
+    for (uint64_t i = 0; i < 5; i++) {
+        for (int k = 0; k < 6; k++)
+            check_bricks(80 + i, places[i][0], places[i][1], cores[k]);
+    }
+}
+
 /* Crowded rows of many patches with no clean answer: still the same for any order of the input, and
  * never two rows of one patch merged. */
 static void test_crowd(void **state)
@@ -398,7 +479,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mutual_sky), cmocka_unit_test(test_mutual_plane),
         cmocka_unit_test(test_odd_input),  cmocka_unit_test(test_seam),
-        cmocka_unit_test(test_borders),    cmocka_unit_test(test_crowd),
+        cmocka_unit_test(test_borders),    cmocka_unit_test(test_bricks),
+        cmocka_unit_test(test_crowd),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
