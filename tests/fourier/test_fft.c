@@ -211,12 +211,30 @@ static void test_wisdom(void **state)
     rmdir(folder);
 }
 
+static void test_no_memory(void **state)
+{
+    (void)state;
+    sq_fft *fft = NULL;
+    uint64_t held = sq_mem_held();
+    int64_t tries = 0;
+    for (; !fft && tries < 20; tries++) {
+        sq_mem_fail_after(tries);
+        sq_status rc = sq_fft_create(8, 8, &fft);
+        assert_int_equal(rc, fft ? SQ_OK : SQ_ERR_NOMEM);
+        assert_true(fft || sq_mem_held() == held);
+    }
+    sq_mem_fail_after(-1);
+    assert_int_equal(tries, 4);
+    sq_fft_destroy(fft);
+    assert_true(sq_mem_held() == held);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_numpy),  cmocka_unit_test(test_alignment),
         cmocka_unit_test(test_order),  cmocka_unit_test(test_usage),
-        cmocka_unit_test(test_wisdom),
+        cmocka_unit_test(test_wisdom), cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

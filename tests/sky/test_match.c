@@ -474,13 +474,47 @@ static void test_crowd(void **state)
     release(&d);
 }
 
+/* Whatever allocation fails: an error, and nothing held. */
+static void test_no_memory(void **state)
+{
+    (void)state;
+    enum { ROWS = 40 };
+    double ra[ROWS], dec[ROWS], depth[ROWS];
+    uint64_t patch[ROWS], row[ROWS], held = sq_mem_held();
+    int64_t match[ROWS];
+    uint8_t keep[ROWS];
+    sq_status rc = SQ_ERR_NOMEM;
+    for (int i = 0; i < ROWS; i++) {
+        ra[i] = dec[i] = i / 3 * 1e-4;
+        depth[i] = i % 3;
+        patch[i] = (uint64_t)(i % 3);
+        row[i] = (uint64_t)i;
+    }
+    int64_t tries = 0;
+    for (; rc != SQ_OK && tries < 100; tries++) {
+        sq_mem_fail_after(tries);
+        rc = sq_reconcile(ROWS, ra, dec, patch, row, depth, NULL, 0.1, keep, NULL);
+        assert_true(rc == SQ_OK || rc == SQ_ERR_NOMEM);
+        assert_true(sq_mem_held() == held);
+    }
+    assert_true(tries > 5 && tries < 100);
+    for (rc = SQ_ERR_NOMEM, tries = 0; rc != SQ_OK && tries < 100; tries++) {
+        sq_mem_fail_after(tries);
+        rc = sq_match_mutual(SQ_METRIC_SKY, ROWS, ra, dec, ROWS, ra, dec, 0.1, match, NULL, NULL);
+        assert_true(rc == SQ_OK || rc == SQ_ERR_NOMEM);
+        assert_true(sq_mem_held() == held);
+    }
+    sq_mem_fail_after(-1);
+    assert_true(tries > 5 && tries < 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mutual_sky), cmocka_unit_test(test_mutual_plane),
         cmocka_unit_test(test_odd_input),  cmocka_unit_test(test_seam),
         cmocka_unit_test(test_borders),    cmocka_unit_test(test_bricks),
-        cmocka_unit_test(test_crowd),
+        cmocka_unit_test(test_crowd),      cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

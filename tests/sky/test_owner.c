@@ -196,12 +196,34 @@ static void test_sparse(void **state)
     assert_null(owner);
 }
 
+static void test_no_memory(void **state)
+{
+    (void)state;
+    const tan_tile t = {.cd = {-1e-3, 0, 0, 1e-3}, .nx = 10, .ny = 10};
+    sq_footprint print = open_tile(&t);
+    sq_owner *owner = NULL;
+    uint64_t held = sq_mem_held();
+    int64_t tries = 0;
+    for (; !owner && tries < 100; tries++) {
+        sq_mem_fail_after(tries);
+        sq_status rc = sq_owner_create(&print, 1, &owner);
+        assert_int_equal(rc, owner ? SQ_OK : SQ_ERR_NOMEM);
+        assert_true(owner || sq_mem_held() == held);
+    }
+    sq_mem_fail_after(-1);
+    assert_true(tries > 5 && tries < 100);
+    sq_owner_destroy(owner);
+    assert_true(sq_mem_held() == held);
+    sq_wcs_destroy((sq_wcs *)print.wcs);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_partition),
         cmocka_unit_test(test_ties),
         cmocka_unit_test(test_sparse),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
