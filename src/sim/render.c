@@ -1,0 +1,123 @@
+#include <math.h>
+#include <string.h>
+
+#include "sim/sim_internal.h"
+#include "sim/profile_table.inc.h"
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define CLONES
+#endif
+
+/* row[i] += peak * exp(-h * (first + i - centre)^2). Elementwise operations only (no contraction, no sums over
+ * lanes), so that every vector width gives the same bits. exp by 2^n times a polynomial, 1e-7 relative. */
+CLONES static void add_row(float *restrict row, int n, int first, float centre, float h, float peak)
+{
+    for (int i = 0; i < n; i++) {
+        float t = (float)(first + i) - centre;
+        float y = h * t * t * -1.44269504f;
+        y = y < -120.0f ? -120.0f : y;
+        int whole = (int)(y - 0.5f);
+        float f = y - (float)whole;
+        float p = 1.32669704e-3f;
+        p = p * f + 9.67545975e-3f;
+        p = p * f + 5.55074262e-2f;
+        p = p * f + 2.40221218e-1f;
+        p = p * f + 6.93146949e-1f;
+        p = p * f + 1.00000007f;
+        union {
+            int32_t i;
+            float f;
+        } power = {.i = (whole + 127) << 23};
+        row[i] += peak * p * power.f;
+    }
+}
+
+void sim_add_gaussian(float *plane, int64_t x0, int64_t y0, int nx, int ny, double x, double y,
+                      double flux, double cxx, double cxy, double cyy, double cut, double reach)
+{
+    double det = cxx * cyy - cxy * cxy, peak = flux / (2 * M_PI * sqrt(det));
+    if (!(peak > cut))
+        return;
+    /* Inside the ellipse q < level the value is above the cut. */
+    double level = 2 * log(peak / cut);
+    double half_y = fmin(reach, sqrt(level * cyy)), slope = cxy / cyy, narrow = det / cyy;
+    int64_t ix = llround(x);
+    int64_t low = (int64_t)ceil(y - half_y), high = (int64_t)floor(y + half_y);
+    low = low < y0 ? y0 : low;
+    high = high > y0 + ny - 1 ? y0 + ny - 1 : high;
+    float h = (float)(0.5 / narrow);
+    for (int64_t j = low; j <= high; j++) {
+        double dy = j - y, left = level - dy * dy / cyy;
+        if (left <= 0)
+            continue;
+        double centre = x + slope * dy, half = sqrt(left * narrow);
+        int64_t a = (int64_t)ceil(fmax(centre - half, x - reach));
+        int64_t b = (int64_t)floor(fmin(centre + half, x + reach));
+        a = a < x0 ? x0 : a;
+        b = b > x0 + nx - 1 ? x0 + nx - 1 : b;
+        if (a > b)
+            continue;
+        /* Relative to the source's own pixel, so that the bits do not depend on the box. */
+        add_row(plane + (j - y0) * nx + (a - x0), (int)(b - a + 1), (int)(a - ix),
+                (float)(centre - ix), h, (float)(peak * exp(-0.5 * dy * dy / cyy)));
+    }
+}
+
+/* A profile of half-light radius (major axis, pixels) and ellipticity, convolved with the PSF. */
+static void add_profile(const sim_scene *scene, int band, const sim_shape *psf_shape, double x,
+                        double y, double flux, double radius, double e1, double e2, int count,
+                        const double *part, const double *variance, float *plane, int64_t x0,
+                        int64_t y0, int nx, int ny)
+{
+    const sim_band *b = &scene->band[band];
+    double e = sqrt(e1 * e1 + e2 * e2), q = (1 - e) / (1 + e);
+    double f = radius * radius * q / (1 - e * e);
+    double xx = f * (1 + e * e + 2 * e1), xy = f * 2 * e2, yy = f * (1 + e * e - 2 * e1);
+    for (int k = 0; k < b->psf.count; k++) {
+        double v = b->psf.variance[k], held = 0, moment = 0;
+        for (int j = 0; j < count; j++) {
+            /* Components much narrower than the PSF's act as one of their mean variance. */
+            held += part[j];
+            moment += part[j] * variance[j];
+            double next = j + 1 < count ? variance[j + 1] * radius * radius : INFINITY;
+            if (next < 0.02 * v)
+                continue;
+            double w = moment / held;
+            sim_add_gaussian(plane, x0, y0, nx, ny, x, y, flux * b->psf.flux[k] * held,
+                             v * psf_shape->xx + w * xx, v * psf_shape->xy + w * xy,
+                             v * psf_shape->yy + w * yy, b->cut, scene->margin);
+            held = moment = 0;
+        }
+    }
+}
+
+void sim_add_source(const sim_scene *scene, int band, const sq_sim_source *s, float *plane,
+                    int64_t x0, int64_t y0, int nx, int ny)
+{
+    if (s->x < x0 - scene->margin || s->x > x0 + nx + scene->margin ||
+        s->y < y0 - scene->margin || s->y > y0 + ny + scene->margin)
+        return;
+    const sim_band *b = &scene->band[band];
+    sim_shape shape;
+    double u, v;
+    sim_field(scene, s->x, s->y, &u, &v);
+    sim_psf_at(&b->psf, u, v, &shape);
+    if (s->star) {
+        for (int k = 0; k < b->psf.count; k++) {
+            double c = b->psf.variance[k];
+            sim_add_gaussian(plane, x0, y0, nx, ny, s->x, s->y, s->flux[band] * b->psf.flux[k],
+                             c * shape.xx, c * shape.xy, c * shape.yy, b->cut, scene->margin);
+        }
+        return;
+    }
+    double bulge = s->flux[band] * s->bulge_fraction, disk = s->flux[band] - bulge;
+    if (disk > 0)
+        add_profile(scene, band, &shape, s->x, s->y, disk, s->disk_radius / scene->scale, s->disk_e1,
+                    s->disk_e2, DISK_COUNT, disk_flux, disk_variance, plane, x0, y0, nx, ny);
+    if (bulge > 0)
+        add_profile(scene, band, &shape, s->x, s->y, bulge, s->bulge_radius / scene->scale,
+                    s->bulge_e1, s->bulge_e2, BULGE_COUNT, bulge_flux, bulge_variance, plane, x0, y0,
+                    nx, ny);
+}
