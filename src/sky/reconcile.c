@@ -77,13 +77,13 @@ cleanup:
 static sq_status find_pairs(borders *b, double radius)
 {
     sq_status rc = SQ_OK;
-    zones *z = NULL;
-    zone_hits hits = {0};
-    SQ_TRY(zones_create(SQ_METRIC_SKY, b->n, b->ra, b->dec, b->use, radius, &z));
+    sq_zones *z = NULL;
+    sq_zone_hits hits = {0};
+    SQ_TRY(sq_zones_create(SQ_METRIC_SKY, b->n, b->ra, b->dec, b->use, radius, &z));
     for (int64_t i = 0; i < b->n; i++) {
         if (!b->use[i])
             continue;
-        SQ_TRY(zones_query(z, b->ra[i], b->dec[i], &hits));
+        SQ_TRY(sq_zones_query(z, b->ra[i], b->dec[i], &hits));
         for (size_t k = 0; k < hits.count; k++) {
             int64_t j = hits.hit[k].index;
             if (j <= i || b->row[i].patch == b->row[j].patch)
@@ -96,7 +96,7 @@ static sq_status find_pairs(borders *b, double radius)
         qsort(b->pair, b->pairs, sizeof *b->pair, by_distance);
 cleanup:
     sq_free(hits.hit);
-    zones_destroy(z);
+    sq_zones_destroy(z);
     return rc;
 }
 

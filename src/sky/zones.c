@@ -14,7 +14,7 @@ typedef struct zone_point {
     int64_t index;
 } zone_point;
 
-struct zones {
+struct sq_zones {
     sq_metric metric;
     double radius; /* deg on the sphere */
     double limit;  /* squared */
@@ -33,7 +33,7 @@ static int by_zone(const void *x, const void *y)
     return (p->index > q->index) - (p->index < q->index);
 }
 
-static int locate(const zones *z, double a, double b, zone_point *out)
+static int locate(const sq_zones *z, double a, double b, zone_point *out)
 {
     if (!isfinite(a) || !isfinite(b) || (z->metric == SQ_METRIC_SKY && fabs(b) > 90))
         return 0;
@@ -49,11 +49,11 @@ static int locate(const zones *z, double a, double b, zone_point *out)
     return 1;
 }
 
-sq_status zones_create(sq_metric metric, int64_t n, const double *a, const double *b,
-                       const uint8_t *use, double radius, zones **out)
+sq_status sq_zones_create(sq_metric metric, int64_t n, const double *a, const double *b,
+                          const uint8_t *use, double radius, sq_zones **out)
 {
     sq_status rc = SQ_OK;
-    zones *z = NULL;
+    sq_zones *z = NULL;
     *out = NULL;
     if (!(radius > 0) || !isfinite(radius))
         return sq_fail(SQ_ERR_USAGE, "match: a radius of %g is not positive", radius);
@@ -75,11 +75,11 @@ sq_status zones_create(sq_metric metric, int64_t n, const double *a, const doubl
     *out = z;
     z = NULL;
 cleanup:
-    zones_destroy(z);
+    sq_zones_destroy(z);
     return rc;
 }
 
-static int64_t lower_bound(const zones *z, double zone, double a)
+static int64_t lower_bound(const sq_zones *z, double zone, double a)
 {
     int64_t low = 0, high = z->n;
     while (low < high) {
@@ -93,8 +93,8 @@ static int64_t lower_bound(const zones *z, double zone, double a)
     return low;
 }
 
-static sq_status scan(const zones *z, const zone_point *at, double zone, double a0, double a1,
-                      zone_hits *hits)
+static sq_status scan(const sq_zones *z, const zone_point *at, double zone, double a0, double a1,
+                      sq_zone_hits *hits)
 {
     for (int64_t i = lower_bound(z, zone, a0); i < z->n; i++) {
         const zone_point *p = &z->point[i];
@@ -109,13 +109,13 @@ static sq_status scan(const zones *z, const zone_point *at, double zone, double 
         sq_status rc = SQ_GROW(hits->hit, hits->capacity, hits->count + 1, "neighbours");
         if (rc != SQ_OK)
             return rc;
-        hits->hit[hits->count++] = (zone_hit){p->index, d2};
+        hits->hit[hits->count++] = (sq_zone_hit){p->index, d2};
     }
     return SQ_OK;
 }
 
 /* Half-width in a of the window that holds every neighbour; 360 where it is the whole circle. */
-static double window(const zones *z, double b)
+static double window(const sq_zones *z, double b)
 {
     if (z->metric == SQ_METRIC_PLANE)
         return z->radius;
@@ -124,7 +124,7 @@ static double window(const zones *z, double b)
     return asin(fmin(1, sin(z->radius * RAD) / cos(b * RAD))) / RAD;
 }
 
-sq_status zones_query(const zones *z, double a, double b, zone_hits *hits)
+sq_status sq_zones_query(const sq_zones *z, double a, double b, sq_zone_hits *hits)
 {
     sq_status rc = SQ_OK;
     zone_point at;
@@ -148,12 +148,12 @@ cleanup:
     return rc;
 }
 
-double zones_distance(const zones *z, double d2)
+double sq_zones_distance(const sq_zones *z, double d2)
 {
     return z->metric == SQ_METRIC_SKY ? 3600 * 2 * asin(fmin(1, sqrt(d2) / 2)) / RAD : sqrt(d2);
 }
 
-void zones_destroy(zones *z)
+void sq_zones_destroy(sq_zones *z)
 {
     if (!z)
         return;
