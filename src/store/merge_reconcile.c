@@ -43,36 +43,48 @@ static double depth_at(const sq_schema *schema, int column, const void *data, in
                                                  : ((const double *)data)[row];
 }
 
-/* The owner at eight points around: a seam within 3 radii is seen by at least one of them. */
-static int near_seam(const sq_owner *owner, int64_t tile, double ra, double dec, double radius)
+/* The owner at eight points around: a straight seam within 0.92 `reach` (arcsec) is seen by at
+ * least one of them. */
+static int near_seam(const sq_owner *owner, int64_t owned_by, double ra, double dec, double reach)
 {
-    double step = 3 * radius / 3600, shrink = fmax(cos(dec * M_PI / 180), 1e-6);
+    double step = reach / 3600, shrink = fmax(cos(dec * M_PI / 180), 1e-6);
     for (int i = 0; i < 8; i++) {
         double d = fmin(fmax(dec + step * sin(i * M_PI / 4), -90), 90);
         double a = sq_wrap_ra(ra + step * cos(i * M_PI / 4) / shrink);
-        if (sq_owner_of(owner, a, d) != tile)
+        if (sq_owner_of(owner, a, d) != owned_by)
             return 1;
     }
     return 0;
 }
 
-/* The depth by which duplicates are ranked: >= 0 exactly where patch and tile own the position. */
-static double effective_depth(const merge *m, uint32_t tile, double ra, double dec, double depth,
-                              double radius, int *seam)
+typedef struct standing {
+    double depth;  /* by which duplicates are ranked: >= 0 exactly where patch and tile own the
+                      position */
+    int candidate; /* takes part in the grouping */
+} standing;
+
+/* A row on foreign ground can only stand for a source that the owner places on the other side of
+ * the seam: so it lies within a radius of the seam, and the owner's row within two. Farther out the
+ * owner's own row decides alone. */
+static standing stand(const merge *m, uint32_t tile, double ra, double dec, double depth,
+                      const sq_schema *schema)
 {
     const sq_owner *owner = m->in->owner;
-    *seam = 0;
+    standing s = {depth, fabs(depth) <= 2 * schema->border};
     if (!owner)
-        return depth;
+        return s;
     int64_t owned_by = sq_owner_of(owner, ra, dec);
-    *seam = near_seam(owner, owned_by, ra, dec, radius);
-    if (owned_by == (int64_t)tile)
-        return depth;
+    if (owned_by == (int64_t)tile) {
+        s.candidate = s.candidate || near_seam(owner, owned_by, ra, dec, 3 * schema->radius);
+        return s;
+    }
     double margin = sq_owner_depth(owner, tile, ra, dec);
     if (owned_by >= 0)
         margin -= sq_owner_depth(owner, (uint32_t)owned_by, ra, dec);
     margin = fmin(margin, depth);
-    return isnan(margin) ? -INFINITY : fmin(margin, -1e-9);
+    s.depth = isnan(margin) ? -INFINITY : fmin(margin, -1e-9);
+    s.candidate = near_seam(owner, owned_by, ra, dec, 1.2 * schema->radius);
+    return s;
 }
 
 static sq_status find_one(merge *m, int64_t i, const sq_record *record, const sq_payload *payload,
@@ -90,19 +102,18 @@ static sq_status find_one(merge *m, int64_t i, const sq_record *record, const sq
         double dec = ((const double *)rows->column[f->dec])[r];
         double depth = depth_at(schema, f->depth, rows->column[f->depth], r);
         int64_t index = f->keep->first[i] + r;
-        int seam = 0, finite = isfinite(ra) && isfinite(dec) && fabs(dec) <= 90;
-        if (finite)
-            depth = effective_depth(m, task->tile, ra, dec, depth, schema->radius, &seam);
-        f->keep->keep[index] = depth >= 0;
-        double edge = depth_at(schema, f->depth, rows->column[f->depth], r);
-        if (!finite || (!seam && !(fabs(edge) <= 2 * schema->border)))
+        standing s = {depth, 0};
+        if (isfinite(ra) && isfinite(dec) && fabs(dec) <= 90)
+            s = stand(m, task->tile, ra, dec, depth, schema);
+        f->keep->keep[index] = s.depth >= 0;
+        if (!s.candidate)
             continue;
         sq_status rc = SQ_GROW(f->found, f->capacity, f->nfound + 1, "border rows");
         if (rc != SQ_OK)
             return rc;
         f->found[f->nfound++] = (candidate){.ra = sq_wrap_ra(ra),
                                             .dec = dec,
-                                            .depth = depth,
+                                            .depth = s.depth,
                                             .patch = task->patch,
                                             .row = (uint64_t)r,
                                             .index = index,

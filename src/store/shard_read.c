@@ -144,10 +144,11 @@ sq_status sq_shard_read(const char *folder, const sq_record_place *place, sq_rec
                         void **payload, size_t *size)
 {
     sq_segment_reader reader;
+    sq_record unwanted;
     const void *view;
     size_t length;
     sq_segment_reader_init(&reader, folder);
-    sq_status rc = sq_segment_read(&reader, place, record, &view, &length);
+    sq_status rc = sq_segment_read(&reader, place, record ? record : &unwanted, &view, &length);
     if (rc == SQ_OK && payload) {
         *payload = reader.buffer;
         reader.buffer = NULL;

@@ -209,8 +209,56 @@ static void commit_all(const char *folder, uint64_t order)
         DO(sq_shard_close(shard[w]));
 }
 
+/* For each source: is it well inside a tile, and is a failed patch near it? */
+static void print_coverage(void)
+{
+    for (int i = 0; i < SOURCES; i++) {
+        int inside = 0, failed = 0;
+        for (int t = 0; t < TILES; t++) {
+            double x, y;
+            DO(sq_wcs_sky2pix(s.wcs[t], 1, &s.ra[i], &s.dec[i], &x, &y));
+            inside |= x > 3 && y > 3 && x < NX - 4 && y < NY - 4;
+            for (uint64_t k = 0; k < s.base[t + 1] - s.base[t]; k++) {
+                sq_patch p;
+                DO(sq_tiling_patch(s.tiling[t], k, &p));
+                failed |= (s.base[t] + k) % 19 == 7 && sq_tiling_depth(s.tiling[t], &p, x, y) > -6;
+            }
+        }
+        printf("%d %d\n", inside, failed);
+    }
+}
+
+static void print_blocks(void)
+{
+    static float pixels[2 * 60 * 40];
+    for (uint64_t p = 0; p < s.base[TILES]; p++) {
+        sq_block b = block_of(p, pixels);
+        printf("%d %d %d\n", (int)p, (int)b.x0, (int)b.y0);
+    }
+}
+
+/* One byte in the middle of a segment, to be found. */
+static void damage(const char *path)
+{
+    FILE *file = fopen(path, "r+b");
+    if (!file || fseek(file, 20000, SEEK_SET) != 0)
+        exit(1);
+    int byte = fgetc(file);
+    fseek(file, 20000, SEEK_SET);
+    fputc(byte ^ 4, file);
+    fclose(file);
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strncmp(argv[1], "--", 2) == 0) {
+        make_sky();
+        if (strcmp(argv[1], "--coverage") == 0)
+            print_coverage();
+        else
+            print_blocks();
+        return 0;
+    }
     const sq_schema *schemas[] = {&catalog, &noise};
     const sq_map_schema *maps[] = {&map};
     if (argc != 6)
@@ -220,6 +268,8 @@ int main(int argc, char **argv)
     make_sky();
     if (sq_comm_rank(world) == 0)
         commit_all(argv[1], strtoull(argv[3], NULL, 10));
+    if (sq_comm_rank(world) == 0 && getenv("SQ_TEST_DAMAGE"))
+        damage(getenv("SQ_TEST_DAMAGE"));
     DO(sq_comm_barrier(world));
     sq_merge_text provenance[] = {{"config", "seed: 1\n"}, {"config_hash", "00112233"}};
     sq_merge_text run[] = {{"host", sq_comm_host()}, {"order", argv[3]}};

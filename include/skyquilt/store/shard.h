@@ -54,7 +54,7 @@ uint64_t sq_shard_unflushed(const sq_shard *shard);    /* bytes appended since t
 sq_status sq_shard_close(sq_shard *shard);             /* flushes; accepts NULL */
 
 /* Read one record back and check it: SQ_ERR_CORRUPT with the file and offset when any byte differs. *payload is
- * allocated, 64-byte aligned: sq_free. `payload` may be NULL: check only. */
+ * allocated, 64-byte aligned: sq_free. `record`, `payload` and `size` may be NULL. */
 sq_status sq_shard_read(const char *folder, const sq_record_place *place, sq_record *record,
                         void **payload, size_t *size);
 /* The header only, checked by its own checksum: cheap. */

@@ -1,0 +1,176 @@
+#!/usr/bin/python3
+"""Reduce, from outside: releases of one survey by 1, 2, 3 and 5 ranks, in several orders of commits, are equal bit for
+bit; every source is there once; rows are sorted; maps are stitched as numpy stitches them; damage is refused.
+
+test_merge.py MAKE_RELEASE MPIRUN"""
+import glob
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import h5py
+import numpy as np
+
+MAKE, MPIRUN = sys.argv[1], sys.argv[2]
+
+
+def make(folder, name, ranks, order=0, memory=0, deflate=0, fresh=True, ok=True):
+    shards = os.path.join(folder, "shards-" + name)
+    if fresh:
+        os.mkdir(shards)
+    path = os.path.join(folder, name + ".h5")
+    run = subprocess.run([MPIRUN, "--oversubscribe", "-n", str(ranks), MAKE, shards, path, str(order), str(memory),
+                          str(deflate)], capture_output=True, text=True)
+    if ok and run.returncode != 0:
+        raise AssertionError(run.stdout + run.stderr)
+    return path, run
+
+
+def content(path):
+    """Everything outside /run: dtype, shape, attributes, bytes."""
+    found = {}
+
+    def visit(name, item):
+        if name.split("/")[0] in ("run",):
+            return
+        attributes = {k: bytes(np.asarray(v).tobytes()) for k, v in item.attrs.items()}
+        if isinstance(item, h5py.Dataset):
+            found[name] = (str(item.dtype), item.shape, attributes, np.asarray(item[()]).tobytes())
+        else:
+            found[name] = attributes
+
+    with h5py.File(path, "r") as file:
+        file.visititems(visit)
+    return found
+
+
+class Merge(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.folder = cls.temporary.name
+        cls.path, cls.first = make(cls.folder, "one", 1)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temporary.cleanup()
+
+    def test_ranks_orders_and_memory_change_nothing(self):
+        expected = content(self.path)
+        self.assertGreater(len(expected), 25)
+        cases = [(2, 0, 0), (3, 4, 0), (5, 0, 0), (5, 9, 20000), (2, 3, 50000), (1, 2, 16384)]
+        for i, (ranks, order, memory) in enumerate(cases):
+            path, run = make(self.folder, "case%d" % i, ranks, order, memory)
+            self.assertEqual(run.stdout.split()[0], self.first.stdout.split()[0], "manifest")
+            other = content(path)
+            self.assertEqual(sorted(expected), sorted(other))
+            for name in expected:
+                self.assertEqual(expected[name], other[name], (ranks, order, memory, name))
+
+    def test_compressed_columns_hold_the_same(self):
+        path, _ = make(self.folder, "packed", 3, 0, 0, 4)
+        self.assertLess(os.path.getsize(path), os.path.getsize(self.path))
+        self.assertEqual(content(self.path), content(path))
+
+    def test_every_source_once_in_order(self):
+        with h5py.File(self.path, "r") as file:
+            c = {k: file["catalog"][k][()] for k in file["catalog"]}
+            tiles = [file["tiles"]["name"][i] for i in range(2)]
+            state, patches = file["patches/state"][()], file["patches/patch"][()]
+            failed = file["failures/reason"][()]
+            units = file["catalog/flux"].attrs["units"]
+        self.assertEqual(tiles, [b"tile-0", b"tile-1"])
+        self.assertEqual(units, b"nJy")
+        self.assertNotIn("depth", c)
+        self.assertEqual(len(np.unique(patches)), len(patches))
+        self.assertEqual(len(failed), (state > 0).sum())
+        self.assertIn(b"all pixels are masked", failed)
+        order = np.lexsort((c["dec"], c["ra"], c["healpix29"]))
+        self.assertTrue((order == np.arange(len(order))).all())
+        # Crowding merges a few true pairs within the radius; apart from those no source may come twice.
+        source, count = np.unique(c["source"], return_counts=True)
+        twice = source[count > 1]
+        self.assertLessEqual(len(twice), 3)
+
+    def test_nothing_is_lost(self):
+        """Sources of done patches, away from the survey's edge and from failed patches, are all there."""
+        with h5py.File(self.path, "r") as file:
+            source = set(file["catalog/source"][()].tolist())
+        rows_in = int(self.first.stdout.split()[1])
+        self.assertGreater(rows_in, len(source))
+        missing = 0
+        expected = 0
+        for s, (covered, failed) in enumerate(self.coverage()):
+            if covered and not failed:
+                expected += 1
+                missing += s not in source
+        self.assertGreater(expected, 3000)
+        # A close pair across a border may be taken for one source: that is what the radius means.
+        self.assertLessEqual(missing, 6)
+
+    def coverage(self):
+        """Of each source: well inside a tile, and whether a failed patch is near (from the program's own list)."""
+        shards = os.path.join(self.folder, "shards-one")
+        listing = subprocess.run([MAKE, "--coverage", shards], capture_output=True, text=True)
+        self.assertEqual(listing.returncode, 0, listing.stderr)
+        return [tuple(map(int, line.split())) for line in listing.stdout.splitlines()]
+
+    def test_tables_without_positions_keep_their_order(self):
+        with h5py.File(self.path, "r") as file:
+            level, patch = file["noise/level"][()], file["noise/patch"][()]
+            state = dict(zip(file["patches/patch"][()], file["patches/state"][()]))
+        expected = [(int(p), int(p) + 0.1 * k) for p in sorted(state) if state[p] == 0 for k in range(int(p) % 3)]
+        self.assertEqual(patch.tolist(), [p for p, _ in expected])
+        self.assertEqual(level.tolist(), [v for _, v in expected])
+
+    def test_maps_are_stitched_in_the_order_of_patches(self):
+        with h5py.File(self.path, "r") as file:
+            image = file["maps/sum"][()]
+            done = file["patches/patch"][()][file["patches/state"][()] == 0]
+        self.assertEqual(image.shape, (2, 500, 640))
+        # Plane 1 holds the number of the patch: wherever blocks overlap the last done patch must have won.
+        blocks = subprocess.run([MAKE, "--blocks"], capture_output=True, text=True).stdout.split()
+        blocks = np.array(blocks, int).reshape(-1, 3)
+        expected = np.full((500, 640), np.nan, np.float32)
+        for patch, x0, y0 in blocks[np.isin(blocks[:, 0], done)]:
+            expected[y0:y0 + 40, x0:x0 + 60] = patch
+        np.testing.assert_array_equal(image[1], expected)
+        # Plane 0 has NaN holes, which let earlier blocks through: never more of them than in plane 1 alone.
+        self.assertTrue((np.isnan(image[0]) >= np.isnan(image[1])).all())
+        self.assertLess(np.isnan(image[0]).sum() - np.isnan(image[1]).sum(), 0.1 * image[0].size)
+
+    def test_run_holds_the_execution(self):
+        with h5py.File(self.path, "r") as file:
+            self.assertEqual(file["run/order"][()], b"0")
+            infer, state = file["run/tasks/infer"][()], file["patches/state"][()]
+            self.assertTrue((np.isnan(infer) == (state > 0)).all())
+            self.assertEqual(file["provenance/config"][()], b"seed: 1\n")
+            self.assertEqual(file["patches"].attrs["config_hash"], b"00112233")
+
+    def test_damaged_records_stop_the_merge(self):
+        shards = os.path.join(self.folder, "shards-one")
+        path, _ = make(self.folder, "damaged", 2)
+        with open(path, "rb") as file:
+            before = file.read()
+        name = sorted(glob.glob(os.path.join(self.folder, "shards-damaged", "*.sqs")))[0]
+        self.assertTrue(os.path.exists(shards))
+        os.environ["SQ_TEST_DAMAGE"] = name
+        try:
+            other = os.path.join(self.folder, "shards-damaged")
+            for f in glob.glob(os.path.join(other, "*.sqs")):
+                os.remove(f)
+            path, run = make(self.folder, "damaged", 3, fresh=False, ok=False)
+        finally:
+            del os.environ["SQ_TEST_DAMAGE"]
+        self.assertIn("corrupt", run.stdout)
+        self.assertEqual(run.stdout.count(": corrupt: "), 3)
+        self.assertEqual(run.stdout.count("e0-r0-000001.sqs"), 3)
+        with open(path, "rb") as file:
+            self.assertEqual(file.read(), before, "the release that was there is untouched")
+        self.assertFalse(os.path.exists(path + ".partial"))
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1], verbosity=2)
