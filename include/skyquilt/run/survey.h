@@ -1,0 +1,48 @@
+/* A survey as a run sees it: the probe's instance, the tiles, and how each phase cuts them into
+ * patches.
+ *
+ * Patches are numbered tile by tile in the order of the index: patch = base of the tile + index in
+ * its tiling. Every rank makes the same survey. Local. */
+#ifndef SQ_RUN_SURVEY_H
+#define SQ_RUN_SURVEY_H
+
+#include <stdint.h>
+
+#include "base/hash.h"
+#include "base/status.h"
+#include "probe/probe.h"
+#include "run/config.h"
+#include "run/scheduler.h"
+
+typedef struct sq_survey {
+    const sq_run_config *config; /* borrowed */
+    void *self;                  /* of the probe */
+    sq_probe_description d;
+    sq_tile *tile; /* selected tiles; none for maps */
+    int64_t ntile;
+    sq_wcs **wcs;    /* of the reference band of each tile; NULL where it cannot be solved */
+    sq_owner *owner; /* NULL for maps */
+    uint32_t parts;  /* tiles, or 1 for maps */
+    uint64_t *base[SQ_MAX_PHASES]; /* [parts + 1] */
+    sq_hash identity;              /* of configuration, models, tiles, program and libraries */
+    sq_hash config_hash, model_hash, index_hash;
+    char *identity_text; /* canonical YAML of what decides results */
+} sq_survey;
+
+/* `index`: path of the tile index, NULL for probes of maps. */
+sq_status sq_survey_create(const sq_run_config *config, const char *index, sq_survey **out);
+void sq_survey_destroy(sq_survey *survey);
+
+uint64_t sq_survey_tasks(const sq_survey *survey, int phase);
+/* The phases for the scheduler; arrays are borrowed from the survey. */
+void sq_survey_plan(const sq_survey *survey, sq_phase_plan plan[SQ_MAX_PHASES]);
+uint32_t sq_survey_tile_of(const sq_survey *survey, int phase, uint64_t patch);
+/* The tiling of a tile in a phase: sq_tiling_destroy. */
+sq_status sq_survey_tiling(const sq_survey *survey, int phase, uint32_t tile, sq_tiling **out);
+/* The scheduler's index and a task are two names of one thing. */
+sq_task sq_survey_task(const sq_survey *survey, int phase, uint64_t index);
+uint64_t sq_survey_index(const sq_survey *survey, int phase, uint64_t patch, uint32_t realisation);
+/* "skyquilt 0.1.0, oneDNN ..., ISA": what results may depend on beside inputs. */
+const char *sq_survey_software(void);
+
+#endif

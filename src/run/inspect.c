@@ -1,0 +1,66 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "run/paths.h"
+#include "run/run.h"
+#include "run/verdict.h"
+#include "store/ledger.h"
+
+static sq_status visit(void *user, const sq_event *e, int64_t line)
+{
+    sq_run_state *s = user;
+    (void)line;
+    switch (e->kind) {
+    case SQ_EVENT_PLAN:
+        s->total = e->count;
+        break;
+    case SQ_EVENT_START:
+        s->executions = e->execution;
+        s->ranks = (uint32_t)e->count;
+        s->running = 1;
+        break;
+    case SQ_EVENT_STOP:
+        s->running = 0;
+        snprintf(s->reason, sizeof s->reason, "%.511s", e->text);
+        break;
+    case SQ_EVENT_COMMIT:
+        s->done++;
+        break;
+    case SQ_EVENT_QUARANTINE:
+        s->quarantined += e->count > 0;
+        s->failed += e->count == 0;
+        break;
+    case SQ_EVENT_FAIL:
+        s->retries++;
+        break;
+    case SQ_EVENT_DEATH:
+        s->deaths++;
+        break;
+    case SQ_EVENT_REDUCE:
+        s->reduced = 1;
+        break;
+    case SQ_EVENT_ATTEMPT:
+    case SQ_EVENT_BARRIER:
+    case SQ_EVENT_NOTE:
+    case SQ_EVENT_COUNT:
+        break;
+    }
+    return SQ_OK;
+}
+
+sq_status sq_run_inspect(const char *folder, sq_run_state *state)
+{
+    sq_status rc = SQ_OK;
+    char path[SQ_PATH_MAX];
+    int torn;
+    *state = (sq_run_state){0};
+    SQ_TRY(sq_run_path(folder, SQ_RUN_LEDGER, path));
+    SQ_TRY(sq_ledger_replay(path, visit, state, &torn));
+    if (state->done > state->total)
+        state->done = state->total; /* records that were damaged and done again */
+    SQ_TRY(sq_verdict_read(folder, &state->has_verdict, &state->exit_code, path, sizeof path));
+    if (state->has_verdict)
+        snprintf(state->reason, sizeof state->reason, "%.511s", path);
+cleanup:
+    return rc;
+}

@@ -1,0 +1,489 @@
+#include "run/loop.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "probe/product.h"
+#include "run/paths.h"
+#include "run/signals.h"
+#include "run/wire.h"
+
+static const double TICK = 0.25; /* seconds */
+static const double LEDGER_FLUSH = 0.2;
+static const double LONGEST_WAIT = 0.25;
+
+typedef struct control {
+    const control_setup *setup;
+    const sq_survey *survey;
+    sq_scheduler *scheduler;
+    control_result *result;
+    const wire_result *present; /* the result that the scheduler decides about */
+    sq_phase_plan plan[SQ_MAX_PHASES];
+    double *cost;
+    uint8_t *left; /* [workers]: said BYE, or was lost */
+    double start, last_tick, last_report;
+    uint64_t resumed;
+    double slowest;
+    uint64_t slowest_patch;
+    int stop_sent;
+} control;
+
+static int rank_of(const control *c, uint32_t worker)
+{
+    return c->setup->own ? 0 : (int)worker + 1;
+}
+
+static uint32_t worker_of(const control *c, int rank)
+{
+    return c->setup->own ? 0 : (uint32_t)(rank - 1);
+}
+
+static sq_status notify(control *c, const sq_notice *notice);
+
+/* A line about one task. */
+static sq_event line(const control *c, sq_event_kind kind, int phase, uint64_t index)
+{
+    sq_task task = sq_survey_task(c->survey, phase, index);
+    return (sq_event){.kind = kind,
+                      .execution = c->setup->execution,
+                      .phase = (uint32_t)phase,
+                      .patch = task.patch,
+                      .realisation = task.realisation};
+}
+
+static const char *patch_name(const control *c, int phase, uint64_t index, char *out, size_t size)
+{
+    sq_task task = sq_survey_task(c->survey, phase, index);
+    uint32_t tile = sq_survey_tile_of(c->survey, phase, task.patch);
+    if (c->survey->ntile)
+        snprintf(out, size, "tile %s, patch %llu", c->survey->tile[tile].name,
+                 (unsigned long long)task.patch);
+    else
+        snprintf(out, size, "patch %llu, realisation %u", (unsigned long long)task.patch,
+                 task.realisation);
+    return out;
+}
+
+static sq_status record_commit(control *c, const sq_action *a)
+{
+    const wire_result *r = c->present;
+    sq_event e = line(c, SQ_EVENT_COMMIT, a->phase, a->index);
+    e.attempt = r->attempt;
+    e.rows = r->rows;
+    e.input = r->input;
+    e.place = r->place;
+    if (r->seconds > c->slowest) {
+        c->slowest = r->seconds;
+        c->slowest_patch = e.patch;
+    }
+    return sq_ledger_append(c->setup->ledger, &e);
+}
+
+static sq_status record_failure(control *c, const sq_action *a)
+{
+    const wire_result *r = c->present;
+    int final = a->kind == SQ_ACTION_FAIL;
+    char name[128];
+    sq_event e = line(c, final ? SQ_EVENT_QUARANTINE : SQ_EVENT_FAIL, a->phase, a->index);
+    e.attempt = r->attempt;
+    e.status = (sq_status)r->status;
+    e.input = r->input;
+    snprintf(e.text, sizeof e.text, "%s", r->text);
+    patch_name(c, a->phase, a->index, name, sizeof name);
+    if (final)
+        sq_warn("%s failed: %s", name, r->text);
+    else
+        sq_debug("%s, attempt %u failed: %s", name, r->attempt, r->text);
+    c->result->status = e.status;
+    snprintf(c->result->reason, sizeof c->result->reason, "%s", r->text);
+    return sq_ledger_append(c->setup->ledger, &e);
+}
+
+static sq_status record_death(control *c, const sq_action *a)
+{
+    char name[128];
+    int quarantine = a->kind == SQ_ACTION_QUARANTINE;
+    sq_event e = line(c, quarantine ? SQ_EVENT_QUARANTINE : SQ_EVENT_DEATH, a->phase, a->index);
+    e.count = quarantine ? a->count : 0;
+    e.status = quarantine ? SQ_ERR_INTERNAL : SQ_OK;
+    patch_name(c, a->phase, a->index, name, sizeof name);
+    if (quarantine)
+        snprintf(e.text, sizeof e.text, "%llu ranks died or hung while executing it",
+                 (unsigned long long)a->count);
+    else
+        snprintf(e.text, sizeof e.text, "rank %d died or hung", rank_of(c, a->worker));
+    sq_warn("%s: %s%s", name, e.text, quarantine ? "; quarantined" : "");
+    return sq_ledger_append(c->setup->ledger, &e);
+}
+
+static sq_status send_range(control *c, const sq_action *a, wire_kind kind)
+{
+    wire_range range = {.index = a->index,
+                        .count = a->count,
+                        .phase = a->phase,
+                        .attempt = a->attempt,
+                        .alone = a->alone};
+    return sq_mailbox_send(c->setup->mailbox, rank_of(c, a->worker), kind, &range, sizeof range);
+}
+
+/* Let the probe condense a phase, unless its file stands from an earlier execution. */
+static sq_status make_phase_file(control *c, int phase, sq_hash *hash)
+{
+    sq_status rc = SQ_OK;
+    journal now = {.survey = c->survey};
+    sq_phase_products *products = NULL;
+    sq_task *task = NULL;
+    sq_record_place *place = NULL;
+    int64_t count;
+    char ledger[SQ_PATH_MAX], path[SQ_PATH_MAX], partial[SQ_PATH_MAX + 8], shards[SQ_PATH_MAX];
+    SQ_TRY(sq_run_phase_path(c->setup->folder, phase, path));
+    if (c->setup->journal->phase_done[phase] && access(path, F_OK) == 0) {
+        SQ_TRY(sq_hash_file(path, hash));
+        if (sq_hash_equal(*hash, c->setup->journal->phase_hash[phase]))
+            return SQ_OK;
+        sq_warn("%s: is not what the ledger says; it is made again", path);
+    }
+    SQ_TRY(sq_run_path(c->setup->folder, SQ_RUN_LEDGER, ledger));
+    SQ_TRY(sq_run_path(c->setup->folder, SQ_RUN_SHARDS, shards));
+    SQ_TRY(sq_ledger_flush(c->setup->ledger));
+    SQ_TRY(sq_ledger_replay(ledger, sq_journal_visit, &now, NULL));
+    SQ_TRY(sq_journal_settle(&now));
+    SQ_TRY(sq_journal_products(&now, phase, &task, &place, &count));
+    SQ_TRY(sq_phase_products_create(&c->survey->d, shards, task, place, count, &products));
+    snprintf(partial, sizeof partial, "%s.partial", path);
+    SQ_TRY(c->survey->config->cls->finish_phase(c->survey->self, phase, products, partial));
+    SQ_TRY(sq_run_settle_file(c->setup->folder, partial, path));
+    SQ_TRY(sq_hash_file(path, hash));
+cleanup:
+    sq_phase_products_destroy(products);
+    sq_free(task);
+    sq_free(place);
+    sq_journal_clear(&now);
+    return rc;
+}
+
+static sq_status pass_barrier(control *c, int phase)
+{
+    sq_status rc = SQ_OK;
+    wire_phase message = {.phase = phase, .has_file = c->survey->d.phase[phase].has_file};
+    if (message.has_file)
+        SQ_TRY(make_phase_file(c, phase, &message.hash));
+    if (!c->setup->journal->phase_done[phase] ||
+        !sq_hash_equal(message.hash, c->setup->journal->phase_hash[phase])) {
+        sq_event e = {.kind = SQ_EVENT_BARRIER,
+                      .execution = c->setup->execution,
+                      .phase = (uint32_t)phase,
+                      .config = message.hash};
+        SQ_TRY(sq_ledger_append(c->setup->ledger, &e));
+        SQ_TRY(sq_ledger_flush(c->setup->ledger));
+    }
+    for (uint32_t w = 0; w < c->setup->workers && phase + 1 < c->survey->d.nphase; w++) {
+        if (!c->left[w])
+            SQ_TRY(sq_mailbox_send(c->setup->mailbox, rank_of(c, w), WIRE_PHASE, &message,
+                                   sizeof message));
+    }
+    SQ_TRY(notify(c, &(sq_notice){.kind = SQ_NOTICE_PHASE_READY, .phase = phase}));
+cleanup:
+    return rc;
+}
+
+static sq_status act(control *c, const sq_action *a)
+{
+    switch (a->kind) {
+    case SQ_ACTION_ASSIGN:
+        return send_range(c, a, WIRE_ASSIGN);
+    case SQ_ACTION_CANCEL:
+        return send_range(c, a, WIRE_CANCEL);
+    case SQ_ACTION_DRAIN:
+        return sq_mailbox_send(c->setup->mailbox, rank_of(c, a->worker), WIRE_DRAIN, NULL, 0);
+    case SQ_ACTION_COMMIT:
+        return record_commit(c, a);
+    case SQ_ACTION_RETRY:
+    case SQ_ACTION_FAIL:
+        return record_failure(c, a);
+    case SQ_ACTION_DEATH:
+    case SQ_ACTION_QUARANTINE:
+        return record_death(c, a);
+    case SQ_ACTION_PHASE_DONE:
+        return pass_barrier(c, a->phase);
+    case SQ_ACTION_DROP:
+    case SQ_ACTION_END:
+        break;
+    }
+    return SQ_OK;
+}
+
+static sq_status perform(control *c)
+{
+    sq_action action;
+    sq_status rc = SQ_OK;
+    while (rc == SQ_OK && sq_scheduler_next(c->scheduler, &action))
+        rc = act(c, &action);
+    return rc;
+}
+
+static sq_status notify(control *c, const sq_notice *notice)
+{
+    sq_status rc = sq_scheduler_notify(c->scheduler, sq_now(), notice);
+    return rc == SQ_OK ? perform(c) : rc;
+}
+
+static sq_status on_bye(control *c, uint32_t worker, const wire_bye *bye)
+{
+    c->left[worker] = 1;
+    if (bye->status == SQ_OK)
+        return SQ_OK;
+    sq_warn("rank %d gave up: %s", rank_of(c, worker), bye->text);
+    c->result->status = (sq_status)bye->status;
+    snprintf(c->result->reason, sizeof c->result->reason, "%s", bye->text);
+    return notify(c, &(sq_notice){.kind = SQ_NOTICE_LOST, .worker = worker});
+}
+
+/* A message of a worker. What makes no sense is logged and dropped: it may be late from another
+ * state of affairs. */
+static sq_status on_message(control *c, const sq_message *m)
+{
+    sq_status rc = SQ_OK;
+    wire_range range = {0};
+    wire_result result;
+    wire_bye bye;
+    uint32_t worker = worker_of(c, m->source);
+    sq_notice n = {.worker = worker};
+    switch ((wire_kind)m->kind) {
+    case WIRE_READY:
+        n.kind = SQ_NOTICE_READY;
+        break;
+    case WIRE_STARTED:
+        memcpy(&range, m->body, sizeof range);
+        n.kind = SQ_NOTICE_STARTED;
+        n.phase = range.phase;
+        n.index = range.index;
+        break;
+    case WIRE_HEARTBEAT:
+        memcpy(&range, m->body, sizeof range);
+        n.kind = SQ_NOTICE_HEARTBEAT;
+        n.holding = range.count;
+        break;
+    case WIRE_DRAINED:
+        n.kind = SQ_NOTICE_DRAINED;
+        break;
+    case WIRE_RESULT:
+        memcpy(&result, m->body, sizeof result);
+        result.text[WIRE_TEXT - 1] = 0;
+        n.kind = SQ_NOTICE_RESULT;
+        n.phase = result.phase;
+        n.index = result.index;
+        n.seconds = result.seconds;
+        n.ok = result.status == SQ_OK;
+        n.failure = sq_failure_class_of((sq_status)result.status);
+        c->present = &result;
+        break;
+    case WIRE_BYE:
+        memcpy(&bye, m->body, sizeof bye);
+        bye.text[WIRE_TEXT - 1] = 0;
+        return on_bye(c, worker, &bye);
+    default:
+        sq_warn("message %u of rank %d is unknown", m->kind, m->source);
+        return SQ_OK;
+    }
+    rc = notify(c, &n);
+    c->present = NULL;
+    if (rc == SQ_ERR_USAGE) {
+        sq_warn("message of rank %d: %s", m->source, sq_error());
+        rc = SQ_OK;
+    }
+    return rc;
+}
+
+static void report(control *c, int last)
+{
+    const sq_run_options *o = c->setup->options;
+    double now = sq_now(),
+           every = o->progress > 0 ? o->progress : c->survey->config->execution.progress;
+    if (!o->report || (!last && now - c->last_report < every))
+        return;
+    c->last_report = now;
+    sq_scheduler_stats s = sq_scheduler_get_stats(c->scheduler);
+    char what[128];
+    snprintf(what, sizeof what, "phase %d of %d: %s", s.phase + 1, c->survey->d.nphase,
+             c->survey->d.phase[s.phase].name);
+    uint64_t settled = s.done + s.failed + s.quarantined;
+    sq_run_progress p = {.what = what,
+                         .total = s.total,
+                         .done = s.done,
+                         .failed = s.failed,
+                         .quarantined = s.quarantined,
+                         .in_flight = s.in_flight,
+                         .resumed = c->resumed,
+                         .workers = s.workers,
+                         .seconds = now - c->start,
+                         .slowest = c->slowest,
+                         .slowest_patch = c->slowest_patch,
+                         .last = last};
+    if (p.seconds > 0 && settled > c->resumed)
+        p.rate = (double)(settled - c->resumed) / p.seconds;
+    if (p.rate > 0)
+        p.eta = (double)(s.total - settled) / p.rate;
+    o->report(o->user, &p);
+}
+
+static sq_status housekeeping(control *c)
+{
+    sq_status rc = SQ_OK;
+    double now = sq_now();
+    if (sq_signals_stop_wanted() && !c->stop_sent) {
+        c->stop_sent = 1;
+        c->result->stop_signal = sq_signals_stop_wanted();
+        sq_info("stopping on signal %d: patches that have begun are finished",
+                c->result->stop_signal);
+        SQ_TRY(notify(c, &(sq_notice){.kind = SQ_NOTICE_STOP}));
+    }
+    if (now - c->last_tick >= TICK) {
+        c->last_tick = now;
+        SQ_TRY(notify(c, &(sq_notice){.kind = SQ_NOTICE_TICK}));
+    }
+    if (sq_ledger_unflushed(c->setup->ledger) && sq_ledger_age(c->setup->ledger) >= LEDGER_FLUSH)
+        SQ_TRY(sq_ledger_flush(c->setup->ledger));
+    report(c, 0);
+cleanup:
+    return rc;
+}
+
+/* Take all messages that are there, waiting for the first one. */
+static sq_status receive(control *c, double wait)
+{
+    sq_status rc = SQ_OK;
+    sq_message message;
+    int got = 1;
+    for (int n = 0; got && n < 10000; n++) {
+        SQ_TRY(sq_mailbox_receive(c->setup->mailbox, n ? 0 : wait, &message, &got));
+        if (!got)
+            break;
+        if (message.kind >= WIRE_READY)
+            SQ_TRY(on_message(c, &message));
+        else if (c->setup->own)
+            SQ_TRY(sq_worker_handle(c->setup->own, &message));
+        if (sq_now() - c->last_tick >= TICK)
+            SQ_TRY(housekeeping(c));
+    }
+cleanup:
+    return rc;
+}
+
+static sq_status serve(control *c)
+{
+    sq_status rc = SQ_OK;
+    run_worker *own = c->setup->own;
+    int busy = 0;
+    if (own) {
+        sq_message ready = {.kind = WIRE_READY};
+        SQ_TRY(on_message(c, &ready));
+    }
+    while (sq_scheduler_outcome(c->scheduler) == SQ_OUTCOME_NONE) {
+        SQ_TRY(receive(c, own ? (busy ? 0 : 0.01) : LONGEST_WAIT));
+        if (own)
+            SQ_TRY(sq_worker_work(own, 0.005, &busy));
+        SQ_TRY(housekeeping(c));
+    }
+    SQ_TRY(sq_ledger_flush(c->setup->ledger));
+cleanup:
+    return rc;
+}
+
+/* Send the workers home and wait for them, as long as a task may take. */
+static sq_status dismiss(control *c)
+{
+    sq_status rc = SQ_OK;
+    double until = sq_now() + c->survey->config->execution.drain;
+    uint32_t left = 0;
+    if (c->setup->own)
+        return SQ_OK;
+    for (uint32_t w = 0; w < c->setup->workers; w++) {
+        if (!c->left[w])
+            SQ_TRY(sq_mailbox_send(c->setup->mailbox, rank_of(c, w), WIRE_SHUTDOWN, NULL, 0));
+    }
+    for (;;) {
+        left = 0;
+        for (uint32_t w = 0; w < c->setup->workers; w++)
+            left += !c->left[w];
+        if (!left || sq_now() > until)
+            break;
+        SQ_TRY(receive(c, LONGEST_WAIT));
+    }
+    c->result->lost = left;
+cleanup:
+    return rc;
+}
+
+static sq_status prepare(control *c)
+{
+    sq_status rc = SQ_OK;
+    const sq_run_execution *e = &c->survey->config->execution;
+    const journal *j = c->setup->journal;
+    sq_scheduler_limits limits = {.max_range = (uint32_t)e->max_range,
+                                  .deadline = e->deadline,
+                                  .drain_seconds = e->drain,
+                                  .science_attempts = (uint32_t)e->science_attempts,
+                                  .infra_attempts = (uint32_t)e->infra_attempts,
+                                  .lease = e->walltime > 0 ? c->setup->started + e->walltime : 0};
+    sq_survey_plan(c->survey, c->plan);
+    SQ_TRY(SQ_ALLOC(c->left, c->setup->workers, "workers"));
+    if (e->shuffle) {
+        SQ_TRY(SQ_ALLOC(c->cost, c->survey->parts, "tile order"));
+        for (uint32_t t = 0; t < c->survey->parts; t++)
+            c->cost[t] = (double)(sq_hash64(&t, sizeof t) >> 11);
+        for (int p = 0; p < c->survey->d.nphase; p++)
+            c->plan[p].cost = c->cost;
+    }
+    SQ_TRY(sq_scheduler_create(c->plan, c->survey->d.nphase, &limits, &c->scheduler));
+    for (size_t i = 0; i < j->tasks; i++) {
+        const journal_task *t = &j->task[i];
+        sq_settled state = t->state == SQ_TASK_DONE     ? SQ_SETTLED_DONE
+                           : t->state == SQ_TASK_FAILED ? SQ_SETTLED_FAILED
+                                                        : SQ_SETTLED_QUARANTINED;
+        SQ_TRY(sq_scheduler_settle(c->scheduler, t->phase, t->index, state));
+    }
+    for (size_t i = 0; i < j->deaths; i++)
+        SQ_TRY(sq_scheduler_add_deaths(c->scheduler, j->death[i].phase, j->death[i].index,
+                                       (uint32_t)j->death[i].deaths));
+    sq_scheduler_stats stats = sq_scheduler_get_stats(c->scheduler);
+    c->resumed = stats.done + stats.failed + stats.quarantined;
+cleanup:
+    return rc;
+}
+
+sq_status sq_control_run(const control_setup *setup, control_result *result)
+{
+    sq_status rc = SQ_OK;
+    control c = {.setup = setup, .survey = setup->survey, .result = result};
+    *result = (control_result){0};
+    c.start = c.last_tick = c.last_report = sq_now();
+    SQ_TRY(prepare(&c));
+    SQ_TRY(sq_scheduler_begin(c.scheduler, sq_now()));
+    SQ_TRY(perform(&c));
+    SQ_TRY(serve(&c));
+cleanup:
+    /* Also after an error of rank 0 the workers are sent home: none is left waiting for it. */
+    if (c.left) {
+        char text[SQ_ERROR_MAX];
+        snprintf(text, sizeof text, "%s", sq_error());
+        sq_status dismissed = dismiss(&c);
+        if (rc == SQ_OK)
+            rc = dismissed;
+        else
+            sq_fail(rc, "%s", text);
+    }
+    if (c.scheduler) {
+        result->outcome = sq_scheduler_outcome(c.scheduler);
+        result->stats = sq_scheduler_get_stats(c.scheduler);
+        report(&c, 1);
+    }
+    sq_scheduler_destroy(c.scheduler);
+    sq_free(c.cost);
+    sq_free(c.left);
+    return rc;
+}

@@ -1,0 +1,26 @@
+/* Names within an output folder. Local. */
+#ifndef SQ_RUN_PATHS_H
+#define SQ_RUN_PATHS_H
+
+#include "base/hash.h"
+#include "base/status.h"
+#include "fits/tile.h"
+
+#define SQ_RUN_SHARDS "shards"
+#define SQ_RUN_LEDGER "ledger"
+#define SQ_RUN_RELEASE "release.h5"
+#define SQ_RUN_TILES "tiles.h5"
+#define SQ_RUN_CONFIG "run.yaml"
+#define SQ_RUN_VERDICT "exit.json"
+
+sq_status sq_run_path(const char *folder, const char *name, char out[SQ_PATH_MAX]);
+sq_status sq_run_phase_path(const char *folder, int phase, char out[SQ_PATH_MAX]);
+/* Make a folder and its parents. */
+sq_status sq_run_make_folder(const char *path);
+/* Write a small file so that it is complete under its name: temporary name, fsync, rename, fsync of
+ * the folder. */
+sq_status sq_run_write_file(const char *folder, const char *name, const char *text);
+/* The same for a file that stands complete under `from`. */
+sq_status sq_run_settle_file(const char *folder, const char *from, const char *to);
+
+#endif

@@ -1,0 +1,289 @@
+#include "run/survey.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "run/yaml.h"
+#include "store/tile_index.h"
+
+const char *sq_survey_software(void)
+{
+    static char text[256];
+    if (!text[0])
+        snprintf(text, sizeof text, "skyquilt %s, %s", SQ_VERSION, sq_nn_version());
+    return text;
+}
+
+static int named(const sq_config_texts *names, const char *name)
+{
+    for (unsigned i = 0; i < names->count; i++) {
+        if (strcmp(names->value[i], name) == 0)
+            return 1;
+    }
+    return 0;
+}
+
+static int in_region(const double *box, double ra, double dec)
+{
+    int inside = box[0] <= box[1] ? ra >= box[0] && ra <= box[1] : ra >= box[0] || ra <= box[1];
+    return inside && dec >= box[2] && dec <= box[3];
+}
+
+/* Does the tile touch the box? Both are sampled on a grid of points. */
+static int touches(const sq_wcs *wcs, int64_t nx, int64_t ny, const double *box)
+{
+    enum { N = 17 };
+    double width = box[1] - box[0] + (box[1] < box[0] ? 360 : 0);
+    for (int j = 0; j < N; j++) {
+        for (int i = 0; i < N; i++) {
+            double u = (double)i / (N - 1), v = (double)j / (N - 1), ra, dec, x, y;
+            x = u * (double)(nx - 1);
+            y = v * (double)(ny - 1);
+            if (sq_wcs_pix2sky(wcs, 1, &x, &y, &ra, &dec) == SQ_OK && in_region(box, ra, dec))
+                return 1;
+            ra = fmod(box[0] + u * width, 360);
+            dec = box[2] + v * (box[3] - box[2]);
+            if (sq_wcs_sky2pix(wcs, 1, &ra, &dec, &x, &y) == SQ_OK && x >= 0 && y >= 0 &&
+                x < (double)nx && y < (double)ny)
+                return 1;
+        }
+    }
+    sq_error_clear();
+    return 0;
+}
+
+/* Solve the WCS of every tile and keep the tiles that are asked for. */
+static sq_status select_tiles(sq_survey *s)
+{
+    sq_status rc = SQ_OK;
+    const sq_run_config *c = s->config;
+    int64_t kept = 0;
+    for (unsigned i = 0; i < c->select.count; i++) {
+        int found = 0;
+        for (int64_t t = 0; t < s->ntile && !found; t++)
+            found = strcmp(s->tile[t].name, c->select.value[i]) == 0;
+        if (!found)
+            return sq_fail(SQ_ERR_CONFIG, "select: the index has no tile '%s'", c->select.value[i]);
+    }
+    SQ_TRY(SQ_ALLOC(s->wcs, s->ntile + 1, "WCS of tiles"));
+    for (int64_t t = 0; t < s->ntile; t++) {
+        sq_tile *tile = &s->tile[t];
+        const sq_tile_band *band = &tile->band[tile->reference];
+        sq_wcs *wcs = NULL;
+        SQ_TRY(sq_wcs_from_header(band->wcs_header, tile->name, &wcs));
+        int wanted = !c->select.count || named(&c->select, tile->name);
+        if (wanted && c->region.count)
+            wanted = touches(wcs, band->nx, band->ny, c->region.value);
+        if (!wanted) {
+            sq_wcs_destroy(wcs);
+            sq_tile_clear(tile);
+            continue;
+        }
+        s->wcs[kept] = wcs;
+        if (kept != t) {
+            s->tile[kept] = *tile;
+            memset(tile, 0, sizeof *tile);
+        }
+        kept++;
+    }
+    s->ntile = kept;
+    if (!kept)
+        rc = sq_fail(SQ_ERR_CONFIG, "no tile of the index is selected");
+cleanup:
+    return rc;
+}
+
+static sq_status read_tiles(sq_survey *s, const char *index)
+{
+    sq_status rc = SQ_OK;
+    sq_footprint *footprint = NULL;
+    SQ_TRY(sq_tile_index_read(index, &s->tile, &s->ntile));
+    SQ_TRY(select_tiles(s));
+    SQ_TRY(SQ_ALLOC(footprint, s->ntile, "footprints"));
+    for (int64_t t = 0; t < s->ntile; t++) {
+        const sq_tile_band *band = &s->tile[t].band[s->tile[t].reference];
+        footprint[t] = (sq_footprint){s->wcs[t], band->nx, band->ny};
+    }
+    SQ_TRY(sq_owner_create(footprint, (uint32_t)s->ntile, &s->owner));
+    s->parts = (uint32_t)s->ntile;
+    s->index_hash = sq_tile_index_hash(s->tile, s->ntile);
+cleanup:
+    sq_free(footprint);
+    return rc;
+}
+
+static int same_shape(sq_patch_shape a, sq_patch_shape b)
+{
+    return a.core == b.core && a.halo == b.halo && a.passes == b.passes;
+}
+
+/* Tiles of one size have as many patches: most surveys have one size, so that tilings are rarely
+ * made. */
+static sq_status count_patches(sq_survey *s, int phase)
+{
+    sq_status rc = SQ_OK;
+    int64_t nx = -1, ny = -1;
+    uint64_t count = 0;
+    for (int earlier = 0; earlier < phase; earlier++) {
+        if (same_shape(s->d.phase[earlier].shape, s->d.phase[phase].shape)) {
+            SQ_TRY(SQ_ALLOC(s->base[phase], s->parts + 1, "patch numbers"));
+            memcpy(s->base[phase], s->base[earlier], (s->parts + 1) * sizeof *s->base[phase]);
+            return SQ_OK;
+        }
+    }
+    SQ_TRY(SQ_ALLOC(s->base[phase], s->parts + 1, "patch numbers"));
+    for (uint32_t t = 0; t < s->parts; t++) {
+        const sq_tile_band *band = s->ntile ? &s->tile[t].band[s->tile[t].reference] : NULL;
+        if (!band || band->nx != nx || band->ny != ny) {
+            sq_tiling *tiling = NULL;
+            SQ_TRY(sq_survey_tiling(s, phase, t, &tiling));
+            count = sq_tiling_count(tiling);
+            sq_tiling_destroy(tiling);
+            nx = band ? band->nx : 0;
+            ny = band ? band->ny : 0;
+        }
+        s->base[phase][t + 1] = s->base[phase][t] + count;
+    }
+cleanup:
+    return rc;
+}
+
+static sq_status hash_identity(sq_survey *s)
+{
+    sq_status rc = sq_run_config_identity(s->config, &s->identity_text);
+    if (rc != SQ_OK)
+        return rc;
+    s->config_hash = sq_hash_bytes(s->identity_text, strlen(s->identity_text));
+    s->model_hash = sq_hash_bytes("models", 6);
+    for (int i = 0; i < s->d.nmodel; i++)
+        s->model_hash = sq_hash_combine(s->model_hash, s->d.model[i].hash);
+    const char *software = sq_survey_software();
+    s->identity = sq_hash_combine(s->config_hash, s->model_hash);
+    s->identity = sq_hash_combine(s->identity, s->index_hash);
+    s->identity = sq_hash_combine(s->identity, sq_hash_bytes(software, strlen(software)));
+    return SQ_OK;
+}
+
+static sq_status check_description(const sq_survey *s)
+{
+    const sq_probe_description *d = &s->d;
+    const char *name = s->config->cls->name;
+    if (d->nphase < 1 || d->nphase > SQ_MAX_PHASES || d->ntable < 0 || d->ntable > SQ_MAX_TABLES ||
+        d->nmap < 0 || d->nmap > SQ_MAX_MAPS)
+        return sq_fail(SQ_ERR_INTERNAL, "probe %s: impossible number of phases or products", name);
+    for (int t = 0; t < d->ntable; t++) {
+        sq_status rc = sq_schema_check(d->table[t]);
+        if (rc != SQ_OK)
+            return sq_fail_in(rc, "probe %s", name);
+    }
+    for (int p = 0; p < d->nphase; p++) {
+        if (d->phase[p].realisations < 1)
+            return sq_fail(SQ_ERR_INTERNAL, "probe %s: phase %d without realisations", name, p);
+        if (d->phase[p].has_file && (!s->config->cls->finish_phase || !s->config->cls->load_phase))
+            return sq_fail(SQ_ERR_INTERNAL, "probe %s: phase %d has a file that nobody makes", name,
+                           p);
+    }
+    return SQ_OK;
+}
+
+sq_status sq_survey_create(const sq_run_config *config, const char *index, sq_survey **out)
+{
+    sq_status rc = SQ_OK;
+    sq_survey *s = NULL;
+    sq_probe_setup setup = sq_run_config_setup(config);
+    *out = NULL;
+    SQ_TRY(SQ_ALLOC(s, 1, "survey"));
+    s->config = config;
+    s->parts = 1;
+    SQ_TRY(config->cls->create(config->own, &setup, &s->self));
+    SQ_TRY(config->cls->describe(s->self, &s->d));
+    SQ_TRY(check_description(s));
+    if (s->d.footprint == SQ_FOOTPRINT_TILES) {
+        if (!index) {
+            rc = sq_fail(SQ_ERR_CONFIG, "index: probe %s needs an index or tiles",
+                         config->cls->name);
+            goto cleanup;
+        }
+        SQ_TRY(read_tiles(s, index));
+    }
+    for (int p = 0; p < s->d.nphase; p++)
+        SQ_TRY(count_patches(s, p));
+    SQ_TRY(hash_identity(s));
+    *out = s;
+    s = NULL;
+cleanup:
+    sq_survey_destroy(s);
+    return rc;
+}
+
+void sq_survey_destroy(sq_survey *s)
+{
+    if (!s)
+        return;
+    sq_owner_destroy(s->owner);
+    for (int64_t t = 0; s->wcs && t < s->ntile; t++)
+        sq_wcs_destroy(s->wcs[t]);
+    sq_free(s->wcs);
+    sq_tile_index_free(s->tile, s->ntile);
+    for (int p = 0; p < SQ_MAX_PHASES; p++)
+        sq_free(s->base[p]);
+    if (s->self)
+        s->config->cls->destroy(s->self);
+    sq_free(s->identity_text);
+    sq_free(s);
+}
+
+sq_status sq_survey_tiling(const sq_survey *s, int phase, uint32_t tile, sq_tiling **out)
+{
+    sq_patch_shape shape = s->d.phase[phase].shape;
+    switch (s->d.footprint) {
+    case SQ_FOOTPRINT_GRID:
+        return sq_tiling_bricks(s->d.nx, s->d.ny, shape, NULL, out);
+    case SQ_FOOTPRINT_SPHERE:
+        return sq_tiling_rings(s->d.scale, shape, out);
+    case SQ_FOOTPRINT_TILES:
+        break;
+    }
+    const sq_tile_band *band = &s->tile[tile].band[s->tile[tile].reference];
+    return sq_tiling_bricks(band->nx, band->ny, shape, s->wcs[tile], out);
+}
+
+uint64_t sq_survey_tasks(const sq_survey *s, int phase)
+{
+    return s->base[phase][s->parts] * s->d.phase[phase].realisations;
+}
+
+void sq_survey_plan(const sq_survey *s, sq_phase_plan plan[SQ_MAX_PHASES])
+{
+    for (int p = 0; p < s->d.nphase; p++)
+        plan[p] = (sq_phase_plan){s->d.phase[p].realisations, s->parts, s->base[p], NULL};
+}
+
+uint32_t sq_survey_tile_of(const sq_survey *s, int phase, uint64_t patch)
+{
+    uint32_t low = 0, high = s->parts;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (s->base[phase][middle] <= patch)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+sq_task sq_survey_task(const sq_survey *s, int phase, uint64_t index)
+{
+    uint32_t realisations = s->d.phase[phase].realisations;
+    return (sq_task){.phase = phase,
+                     .patch = index / realisations,
+                     .realisation = (uint32_t)(index % realisations),
+                     .attempt = 1};
+}
+
+uint64_t sq_survey_index(const sq_survey *s, int phase, uint64_t patch, uint32_t realisation)
+{
+    return patch * s->d.phase[phase].realisations + realisation;
+}

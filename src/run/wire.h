@@ -1,0 +1,66 @@
+/* What rank 0 and its workers say to each other; bodies fit sq_message. Machines of one job have
+ * one byte order. */
+#ifndef SQ_RUN_WIRE_H
+#define SQ_RUN_WIRE_H
+
+#include <stdint.h>
+
+#include "base/hash.h"
+#include "store/shard.h"
+
+typedef enum wire_kind {
+    /* From rank 0. */
+    WIRE_ASSIGN = 1, /* wire_range */
+    WIRE_CANCEL,     /* wire_range */
+    WIRE_DRAIN,      /* nothing */
+    WIRE_PHASE,      /* wire_phase: a finished phase's file may be loaded */
+    WIRE_SHUTDOWN,   /* nothing: answer BYE and leave */
+    WIRE_FATE,       /* wire_fate: after BYE */
+    /* From workers. */
+    WIRE_READY = 32, /* nothing */
+    WIRE_STARTED,    /* wire_range */
+    WIRE_RESULT,     /* wire_result */
+    WIRE_HEARTBEAT,  /* wire_range: count = tasks held */
+    WIRE_DRAINED,    /* nothing */
+    WIRE_BYE         /* wire_bye */
+} wire_kind;
+
+typedef struct wire_range {
+    uint64_t index, count;
+    int32_t phase;
+    uint32_t attempt;
+    int32_t alone;
+    int32_t padding;
+} wire_range;
+
+typedef struct wire_phase {
+    int32_t phase, has_file;
+    sq_hash hash;
+} wire_phase;
+
+enum { WIRE_TEXT = 256 };
+
+typedef struct wire_result {
+    uint64_t index;
+    int32_t phase;
+    uint32_t attempt;
+    int32_t status; /* sq_status */
+    float seconds;
+    uint64_t rows;
+    sq_hash input;
+    sq_record_place place;
+    char text[WIRE_TEXT]; /* of a failure */
+} wire_result;
+
+typedef struct wire_bye {
+    int32_t status;
+    int32_t padding;
+    char text[WIRE_TEXT];
+} wire_bye;
+
+/* What follows the loop: with lost ranks no collective call may be made. */
+typedef struct wire_fate {
+    int32_t lost, outcome, status, padding;
+} wire_fate;
+
+#endif
