@@ -78,8 +78,10 @@ static void test_pieces(void **state)
 static void test_file(void **state)
 {
     (void)state;
-    char path[] = "/tmp/sq_hash_XXXXXX";
+    char path[512];
     sq_hash hash;
+    const char *folder = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%s/sq_hash_XXXXXX", folder && *folder ? folder : P_tmpdir);
     FILE *file = fdopen(mkstemp(path), "wb");
     assert_int_equal(fwrite(data, 1, MOST, file), MOST);
     fclose(file);

@@ -77,7 +77,9 @@ static void test_streams(void **state)
 static void check(const char *distribution, double a, double b, int count)
 {
     const char *python = getenv("SQ_PYTHON"), *root = getenv("SQ_SOURCE");
-    char path[] = "/tmp/sq_rng_XXXXXX", command[1024];
+    char path[512], command[2048];
+    const char *folder = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%s/sq_rng_XXXXXX", folder && *folder ? folder : P_tmpdir);
     FILE *file = fdopen(mkstemp(path), "wb");
     assert_int_equal(fwrite(sample, sizeof *sample, (size_t)count, file), count);
     fclose(file);

@@ -6,11 +6,21 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* A path in the folder for temporary files, for mkstemp or mkdtemp. */
+static inline const char *temporary(char *out, size_t size, const char *name)
+{
+    const char *folder = getenv("TMPDIR");
+    snprintf(out, size, "%s/%s_XXXXXX", folder && *folder ? folder : P_tmpdir, name);
+    return out;
+}
+
 static inline void oracle(const char *what, int ny, int nx, const double *in, size_t n_in,
                           double *out, size_t n_out)
 {
     const char *python = getenv("SQ_PYTHON"), *root = getenv("SQ_SOURCE");
-    char source[] = "/tmp/sq_oracle_XXXXXX", target[] = "/tmp/sq_oracle_XXXXXX", command[1024];
+    char source[512], target[512], command[2048];
+    temporary(source, sizeof source, "sq_oracle");
+    temporary(target, sizeof target, "sq_oracle");
     int in_fd = mkstemp(source), out_fd = mkstemp(target);
     assert_true(in_fd >= 0 && out_fd >= 0);
     FILE *file = fdopen(in_fd, "wb");

@@ -165,9 +165,10 @@ static void write_file(const char *path, const char *text, size_t size)
 static void test_wisdom(void **state)
 {
     (void)state;
-    char folder[] = "/tmp/sq_wisdom_XXXXXX", path[64], bad[64];
+    char folder[512], path[600], bad[600];
     sq_hash loaded, file;
     sq_fft *fft;
+    temporary(folder, sizeof folder, "sq_wisdom");
     assert_non_null(mkdtemp(folder));
     snprintf(path, sizeof path, "%s/w", folder);
     snprintf(bad, sizeof bad, "%s/bad", folder);
