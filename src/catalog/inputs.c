@@ -1,0 +1,345 @@
+#include "catalog/inputs.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+enum {
+    BLOCK = 16,        /* pixels over which one PSF image serves */
+    MAX_RADIUS = 12,   /* of the matched filter's stamp, pixels */
+    MIN_RADIUS = 3,
+    MOMENT_STEPS = 12
+};
+
+#define W_LIMIT 60000.0f   /* image / sky_sigma is clipped here: what a half float holds */
+
+/* Elementwise loops only: the clones differ in width, not in the order of any sum. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define WIDE
+#endif
+
+typedef struct psf_shape {
+    double log_fwhm, e1, e2;   /* log of pixels */
+} psf_shape;
+
+sq_status sq_inputs_create(int nband, int side, int tile, sq_inputs **out)
+{
+    *out = NULL;
+    if (nband < 1 || nband > SQ_MAX_BANDS || tile < 1 || side < tile || side > 32768 || side % tile)
+        return sq_fail(SQ_ERR_USAGE, "inputs: %d bands, side %d, tile %d: not possible", nband, side,
+                       tile);
+    sq_status rc = SQ_OK;
+    sq_inputs *in = NULL;
+    SQ_TRY(SQ_ALLOC(in, 1, "network inputs"));
+    in->nband = nband;
+    in->side = side;
+    in->tile = tile;
+    in->tiles = side / tile;
+    size_t pixels = (size_t)side * side, tiles = (size_t)in->tiles * in->tiles;
+    SQ_TRY(SQ_ALLOC(in->image, 2 * nband * pixels, "network image"));
+    SQ_TRY(SQ_ALLOC(in->planes, nband * SQ_PLANES_PER_BAND * tiles, "conditioning planes"));
+    SQ_TRY(SQ_ALLOC(in->mf_flux, nband * pixels, "matched-filter flux"));
+    SQ_TRY(SQ_ALLOC(in->mf_error, nband * pixels, "matched-filter error"));
+    SQ_TRY(SQ_ALLOC(in->sigma, nband * tiles, "sky rms"));
+    *out = in;
+    in = NULL;
+cleanup:
+    sq_inputs_destroy(in);
+    return rc;
+}
+
+void sq_inputs_destroy(sq_inputs *in)
+{
+    if (!in)
+        return;
+    sq_free(in->image);
+    sq_free(in->planes);
+    sq_free(in->mf_flux);
+    sq_free(in->mf_error);
+    sq_free(in->sigma);
+    sq_free(in);
+}
+
+static int usable(const sq_cutout *c, int64_t i)
+{
+    return !(c->mask[i] & SQ_MASK_UNUSABLE) && c->sky_sigma[i] > 0.0f &&
+           isfinite(c->sky_sigma[i]) && isfinite(c->image[i]);
+}
+
+/* Second moments in a round Gaussian window whose width follows the PSF's (Bernstein & Jarvis 2002,
+ * AJ 123, 583, section 3): for a Gaussian PSF the windowed moment is half the true one. */
+static psf_shape measure_psf(const float *stamp)
+{
+    double width2 = 2.0, e1 = 0.0, e2 = 0.0;
+    for (int step = 0; step < MOMENT_STEPS; step++) {
+        double sum = 0.0, xx = 0.0, yy = 0.0, xy = 0.0;
+        for (int j = 0; j < SQ_PSF_SIDE; j++)
+            for (int i = 0; i < SQ_PSF_SIDE; i++) {
+                double dx = i - SQ_PSF_SIDE / 2, dy = j - SQ_PSF_SIDE / 2;
+                double w = exp(-0.5 * (dx * dx + dy * dy) / width2) * stamp[j * SQ_PSF_SIDE + i];
+                sum += w;
+                xx += w * dx * dx;
+                yy += w * dy * dy;
+                xy += w * dx * dy;
+            }
+        double size = sum > 0.0 ? (xx + yy) / sum : 0.0;
+        if (!(size > 0.05) || size > 400.0)
+            break;
+        e1 = (xx - yy) / (xx + yy);
+        e2 = 2.0 * xy / (xx + yy);
+        width2 = size;
+    }
+    return (psf_shape){0.5 * log(8.0 * log(2.0) * width2), e1, e2};
+}
+
+/* The node interval and the weight of its upper end for position x on 0 .. n-1. */
+static void node_weight(double x, int n, int *node, double *weight)
+{
+    double t = n > 1 ? x / (n - 1) * (SQ_PSF_NODES - 1) : 0.0;
+    t = fmin(fmax(t, 0.0), SQ_PSF_NODES - 1);
+    *node = t >= SQ_PSF_NODES - 1 ? SQ_PSF_NODES - 2 : (int)t;
+    *weight = t - *node;
+}
+
+static psf_shape shape_at(const psf_shape *shape, double x, double y, int n)
+{
+    int i, j;
+    double u, v;
+    node_weight(x, n, &i, &u);
+    node_weight(y, n, &j, &v);
+    psf_shape out = {0.0, 0.0, 0.0};
+    for (int k = 0; k < 4; k++) {
+        const psf_shape *s = &shape[(j + k / 2) * SQ_PSF_NODES + i + k % 2];
+        double w = (k % 2 ? u : 1.0 - u) * (k / 2 ? v : 1.0 - v);
+        out.log_fwhm += w * s->log_fwhm;
+        out.e1 += w * s->e1;
+        out.e2 += w * s->e2;
+    }
+    return out;
+}
+
+static void fill_image(const sq_cutout *c, int band, sq_inputs *in)
+{
+    int64_t pixels = (int64_t)in->side * in->side, from = sq_cutout_plane(c, band);
+    float *fine = in->image + 2 * band * pixels, *coarse = fine + pixels;
+    for (int64_t i = 0; i < pixels; i++) {
+        float w = 0.0f;
+        if (c->present[band] && usable(c, from + i))
+            w = c->image[from + i] / c->sky_sigma[from + i];
+        w = fminf(fmaxf(w, -W_LIMIT), W_LIMIT);
+        fine[i] = asinhf(w);
+        coarse[i] = asinhf(w * (1.0f / 30.0f));
+    }
+}
+
+/* One matched filter: the PSF's middle and the sums that its noise needs. */
+typedef struct filter {
+    int radius;
+    float tap[(2 * MAX_RADIUS + 1) * (2 * MAX_RADIUS + 1)];
+    double sum2, correlated;   /* sum P^2; sum of P_i P_j rho_ij over sum P^2 */
+} filter;
+
+static void make_filter(const sq_cutout *c, int band, double x, double y, int radius, filter *f)
+{
+    float stamp[SQ_PSF_SIDE * SQ_PSF_SIDE];
+    sq_cutout_psf(c, band, x, y, stamp);
+    int side = 2 * radius + 1, from = SQ_PSF_SIDE / 2 - radius;
+    f->radius = radius;
+    f->sum2 = 0.0;
+    for (int j = 0; j < side; j++)
+        for (int i = 0; i < side; i++) {
+            float p = stamp[(from + j) * SQ_PSF_SIDE + from + i];
+            f->tap[j * side + i] = p;
+            f->sum2 += (double)p * p;
+        }
+    double along_x = 0.0, along_y = 0.0;
+    for (int j = 0; j < side; j++)
+        for (int i = 0; i < side; i++) {
+            double p = f->tap[j * side + i];
+            along_x += i + 1 < side ? p * f->tap[j * side + i + 1] : 0.0;
+            along_y += j + 1 < side ? p * f->tap[(j + 1) * side + i] : 0.0;
+        }
+    double extra = 2.0 * (c->correlation[band][0] * along_x + c->correlation[band][1] * along_y);
+    f->correlated = f->sum2 > 0.0 ? fmax(1.0 + extra / f->sum2, 0.1) : 1.0;
+}
+
+/* out[j][i] = sum over taps of tap^power * in[j + dj][i + di]; `in` points at the block's first pixel. */
+WIDE static void correlate(const filter *f, int squared, const float *in, int64_t stride,
+                           float out[BLOCK][BLOCK])
+{
+    memset(out, 0, sizeof(float) * BLOCK * BLOCK);
+    int side = 2 * f->radius + 1;
+    for (int dj = 0; dj < side; dj++)
+        for (int di = 0; di < side; di++) {
+            float p = f->tap[dj * side + di];
+            p = squared ? p * p : p;
+            const float *row = in + (dj - f->radius) * stride + di - f->radius;
+            for (int j = 0; j < BLOCK; j++)
+                for (int i = 0; i < BLOCK; i++)
+                    out[j][i] += p * row[j * stride + i];
+        }
+}
+
+/* Work planes with a border of MAX_RADIUS and up to BLOCK on the far side. */
+typedef struct padded {
+    int64_t stride;
+    float *signal, *weight;   /* image and 1 where usable, else 0 */
+} padded;
+
+static int all_usable(const padded *p, int x0, int y0, int radius)
+{
+    for (int j = -radius; j < BLOCK + radius; j++) {
+        const float *row = p->weight + (y0 + j + MAX_RADIUS) * p->stride + x0 + MAX_RADIUS;
+        for (int i = -radius; i < BLOCK + radius; i++)
+            if (row[i] == 0.0f)
+                return 0;
+    }
+    return 1;
+}
+
+/* The flux of a point source at each pixel of a block, F = sum P I / sum P^2 over usable pixels, and its
+ * error from the empty sky's noise; without enough PSF on usable pixels flux 0 and error 0. */
+static void filter_block(const sq_cutout *c, int band, const padded *p, const filter *f, int x0,
+                         int y0, sq_inputs *in)
+{
+    float flux[BLOCK][BLOCK], norm[BLOCK][BLOCK];
+    int64_t origin = (y0 + MAX_RADIUS) * p->stride + x0 + MAX_RADIUS;
+    correlate(f, 0, p->signal + origin, p->stride, flux);
+    int whole = all_usable(p, x0, y0, f->radius);
+    if (!whole)
+        correlate(f, 1, p->weight + origin, p->stride, norm);
+    int n = in->side;
+    for (int j = 0; j < BLOCK && y0 + j < n; j++)
+        for (int i = 0; i < BLOCK && x0 + i < n; i++) {
+            int64_t at = (int64_t)(y0 + j) * n + x0 + i, to = (int64_t)band * n * n + at;
+            double sum2 = whole ? f->sum2 : (double)norm[j][i];
+            double sigma = c->sky_sigma[sq_cutout_plane(c, band) + at];
+            int good = sum2 > 0.2 * f->sum2 && sum2 > 0.0 && isfinite(sigma) && sigma > 0.0;
+            in->mf_flux[to] = good ? (float)(flux[j][i] / sum2) : 0.0f;
+            in->mf_error[to] = good ? (float)(sigma * sqrt(f->correlated / sum2)) : 0.0f;
+        }
+}
+
+static sq_status filter_band(const sq_cutout *c, int band, const psf_shape *shape, sq_inputs *in)
+{
+    sq_status rc = SQ_OK;
+    int n = in->side, rows = (n + BLOCK - 1) / BLOCK * BLOCK + 2 * MAX_RADIUS;
+    padded p = {rows, NULL, NULL};
+    SQ_TRY(SQ_ALLOC(p.signal, (size_t)rows * rows, "matched filter"));
+    SQ_TRY(SQ_ALLOC(p.weight, (size_t)rows * rows, "matched filter"));
+    for (int y = 0; y < n; y++)
+        for (int x = 0; x < n; x++) {
+            int64_t from = sq_cutout_plane(c, band) + (int64_t)y * n + x;
+            int64_t to = (y + MAX_RADIUS) * p.stride + x + MAX_RADIUS;
+            if (usable(c, from)) {
+                p.signal[to] = c->image[from];
+                p.weight[to] = 1.0f;
+            }
+        }
+    double widest = 0.0;
+    for (int k = 0; k < SQ_PSF_NODES * SQ_PSF_NODES; k++)
+        widest = fmax(widest, exp(shape[k].log_fwhm));
+    int radius = (int)fmin(fmax(ceil(1.5 * widest), MIN_RADIUS), MAX_RADIUS);
+    for (int y = 0; y < n; y += BLOCK)
+        for (int x = 0; x < n; x += BLOCK) {
+            filter f;
+            make_filter(c, band, x + 0.5 * (BLOCK - 1), y + 0.5 * (BLOCK - 1), radius, &f);
+            filter_block(c, band, &p, &f, x, y, in);
+        }
+cleanup:
+    sq_free(p.signal);
+    sq_free(p.weight);
+    return rc;
+}
+
+/* The mean sky rms and sky level over a tile's usable pixels, and their fraction. */
+typedef struct tile_sky {
+    double sigma, sky, fraction, best, unit;   /* best S/N; error of the flux there over sigma */
+} tile_sky;
+
+static tile_sky measure_tile(const sq_cutout *c, int band, const sq_inputs *in, int tx, int ty)
+{
+    tile_sky t = {0.0, 0.0, 0.0, 0.0, 0.0};
+    int n = in->side, good = 0, any = 0;
+    for (int y = ty * in->tile; y < (ty + 1) * in->tile; y++)
+        for (int x = tx * in->tile; x < (tx + 1) * in->tile; x++) {
+            int64_t i = (int64_t)y * n + x, from = sq_cutout_plane(c, band) + i;
+            if (usable(c, from)) {
+                t.sigma += c->sky_sigma[from];
+                t.sky += c->sky[from];
+                good++;
+            }
+            double error = in->mf_error[(int64_t)band * n * n + i];
+            if (error <= 0.0)
+                continue;
+            double snr = in->mf_flux[(int64_t)band * n * n + i] / error;
+            if (!any || snr > t.best) {
+                t.best = snr;
+                t.unit = error / c->sky_sigma[from];
+            }
+            any = 1;
+        }
+    if (good > 0) {
+        t.sigma /= good;
+        t.sky /= good;
+    }
+    t.fraction = (double)good / (in->tile * in->tile);
+    return t;
+}
+
+static void fill_tiles(const sq_cutout *c, int band, const psf_shape *shape, sq_inputs *in)
+{
+    int m = in->tiles;
+    for (int ty = 0; ty < m; ty++)
+        for (int tx = 0; tx < m; tx++) {
+            tile_sky t = measure_tile(c, band, in, tx, ty);
+            double half = 0.5 * (in->tile - 1);
+            psf_shape s = shape_at(shape, tx * in->tile + half, ty * in->tile + half, in->side);
+            double value[SQ_PLANES_PER_BAND] = {0.0};
+            if (t.fraction > 0.0) {
+                value[SQ_PLANE_SIGMA] = log10(t.sigma) - 2.0;
+                value[SQ_PLANE_SKY] = 0.5 * log10(1.0 + fmax(t.sky, 0.0) / t.sigma);
+            }
+            value[SQ_PLANE_FWHM] = s.log_fwhm - log(4.0);
+            value[SQ_PLANE_E1] = s.e1;
+            value[SQ_PLANE_E2] = s.e2;
+            value[SQ_PLANE_MF] = asinh(t.best);
+            value[SQ_PLANE_MF_UNIT] = t.unit > 0.0 ? log10(t.unit) : 0.0;
+            value[SQ_PLANE_USABLE] = t.fraction;
+            for (int k = 0; k < SQ_PLANES_PER_BAND; k++)
+                in->planes[((int64_t)(band * SQ_PLANES_PER_BAND + k) * m + ty) * m + tx] =
+                    (float)value[k];
+            in->sigma[((int64_t)band * m + ty) * m + tx] = (float)t.sigma;
+        }
+}
+
+sq_status sq_inputs_fill(const sq_cutout *c, sq_inputs *in)
+{
+    if (c->nband != in->nband || c->nx != in->side || c->ny != in->side)
+        return sq_fail(SQ_ERR_USAGE, "inputs: a cutout of %d bands, %d x %d, for %d bands, side %d",
+                       c->nband, c->nx, c->ny, in->nband, in->side);
+    size_t pixels = (size_t)in->side * in->side, tiles = (size_t)in->tiles * in->tiles;
+    for (int band = 0; band < c->nband; band++) {
+        fill_image(c, band, in);
+        if (!c->present[band]) {
+            memset(in->mf_flux + band * pixels, 0, pixels * sizeof(float));
+            memset(in->mf_error + band * pixels, 0, pixels * sizeof(float));
+            memset(in->sigma + band * tiles, 0, tiles * sizeof(float));
+            memset(in->planes + band * SQ_PLANES_PER_BAND * tiles, 0,
+                   SQ_PLANES_PER_BAND * tiles * sizeof(float));
+            continue;
+        }
+        psf_shape shape[SQ_PSF_NODES * SQ_PSF_NODES];
+        for (int k = 0; k < SQ_PSF_NODES * SQ_PSF_NODES; k++)
+            shape[k] = measure_psf(
+                c->psf + ((int64_t)band * SQ_PSF_NODES * SQ_PSF_NODES + k) * SQ_PSF_SIDE * SQ_PSF_SIDE);
+        sq_status rc = filter_band(c, band, shape, in);
+        if (rc != SQ_OK)
+            return rc;
+        fill_tiles(c, band, shape, in);
+    }
+    return SQ_OK;
+}
