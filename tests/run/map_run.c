@@ -1,0 +1,34 @@
+/* `run` for the map probe of the tests: map_run CONFIG OUTPUT. Exits like `skyquilt run`. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "map_probe.h"
+#include "par/comm.h"
+#include "run/run.h"
+
+int main(int argc, char **argv)
+{
+    if (sq_comm_init(&argc, &argv) != SQ_OK || argc != 3)
+        return 1;
+    sq_comm *world = sq_comm_world();
+    sq_log_setup(sq_comm_rank(world), SQ_LOG_WARNING);
+    sq_run_options options = {.config = argv[1], .output = argv[2]};
+    sq_run_verdict verdict = {0};
+    sq_status rc = sq_probe_register(&sq_map_probe);
+    if (rc == SQ_OK)
+        rc = sq_run(world, &options, &verdict);
+    if (sq_comm_rank(world) == 0) {
+        if (rc != SQ_OK)
+            fprintf(stderr, "map_run: %s\n", sq_error());
+        printf("exit %d: %s (%llu done, %llu failed of %llu)\n", verdict.exit_code, verdict.reason,
+               (unsigned long long)verdict.done, (unsigned long long)verdict.failed,
+               (unsigned long long)verdict.total);
+    }
+    fflush(NULL);
+    if (verdict.abandoned)
+        _exit(verdict.exit_code);
+    int rank = sq_comm_rank(world);
+    sq_comm_finalize();
+    return rank == 0 ? verdict.exit_code : 0;
+}
