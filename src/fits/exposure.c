@@ -96,6 +96,13 @@ static sq_status relate(const sq_exposure *e, slot *s)
     if (inside == 0)
         return sq_fail(SQ_ERR_DATA, "%s: WCS: band %s does not overlap the reference band %s",
                        s->band->info->image.path, s->band->info->name, r->name);
+    double mine = sq_wcs_scale(s->wcs, bx[N / 2], by[N / 2]);
+    double ratio = mine / sq_wcs_scale(e->wcs, x[N / 2], y[N / 2]);
+    if (!(fabs(ratio - 1) < 0.05))
+        return sq_fail(SQ_ERR_DATA,
+                       "%s: WCS: pixels of band %s are %.3f of the reference band's; "
+                       "grids within 5 percent can be resampled",
+                       s->band->info->image.path, s->band->info->name, ratio);
     s->relation = worst < 1e-3 ? GRID_SAME : GRID_RESAMPLED;
     s->dx = s->relation == GRID_SAME ? (int64_t)dx : 0;
     s->dy = s->relation == GRID_SAME ? (int64_t)dy : 0;

@@ -96,12 +96,18 @@ static sq_status take_celestial(struct wcsprm *from, const char *where, sq_wcs *
     return check_frame(&wcs->prm, where);
 }
 
-static struct wcsprm *first_celestial(struct wcsprm *list, int count)
+/* The first representation with celestial axes. *err: why the first of all was refused. Each is set
+ * up once only: wcslib loses memory when a singular one is tried again. */
+static struct wcsprm *first_celestial(struct wcsprm *list, int count, int *err)
 {
+    *err = 0;
     for (int i = 0; i < count; i++) {
         unitfix(0, &list[i]);
-        if (wcsset(&list[i]) == 0 && list[i].lng >= 0 && list[i].lat >= 0)
+        int code = wcsset(&list[i]);
+        if (code == 0 && list[i].lng >= 0 && list[i].lat >= 0)
             return &list[i];
+        if (i == 0)
+            *err = code;
     }
     return NULL;
 }
@@ -132,9 +138,8 @@ sq_status sq_wcs_from_header(const char *header, const char *where, sq_wcs **out
                      where);
         goto cleanup;
     }
-    pick = first_celestial(list, count);
+    pick = first_celestial(list, count, &err);
     if (!pick) {
-        err = count > 0 ? wcsset(&list[0]) : 0;
         rc = sq_fail(SQ_ERR_FORMAT, "%s: WCS: %s", where,
                      err ? wcs_errmsg[err] : "no celestial axes");
         goto cleanup;
@@ -159,6 +164,9 @@ sq_status sq_wcs_tan(double ra, double dec, double x0, double y0, const double c
     sq_wcs *wcs = NULL;
     int err, locked = 0;
     *out = NULL;
+    double det = cd[0] * cd[3] - cd[1] * cd[2];
+    if (!isfinite(det) || det == 0)
+        return sq_fail(SQ_ERR_USAGE, "tangent-plane WCS: the CD matrix is singular");
     SQ_TRY(create(&wcs));
     pthread_mutex_lock(&parser);
     locked = 1;

@@ -1,7 +1,8 @@
 /* Resampling of an image onto another pixel grid, with its variance, mask and noise correlation.
  *
- * The kernel is Lanczos of order 3 (normalised to unit sum), the declared kernel of the program; flux density per pixel
- * is multiplied by the ratio of pixel areas so that total flux is kept. A masked or missing input pixel under the
+ * The kernel is Lanczos of order 3 (of unit sum and no first moment), the declared kernel of the program; flux density per pixel
+ * is multiplied by the ratio of pixel areas so that total flux is kept: to 1e-3 for grids turned at will whose scales
+ * differ by less than 5 percent (coarser grids alias). A masked or missing input pixel under the
  * kernel's core (|dx|, |dy| < 1) sets its bits in the output mask; one without a value (NaN) there leaves the output
  * without one, elsewhere under the kernel the other weights are scaled to unit sum. Local, reentrant. */
 #ifndef SQ_SKY_RESAMPLE_H
