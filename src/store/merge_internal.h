@@ -82,6 +82,7 @@ sq_status merge_write_map(merge *m, int k);
 sq_status merge_create_file(merge *m);
 sq_status merge_close_file(merge *m);
 sq_status merge_group(merge *m, const char *name, const char *description);
+sq_status merge_group_text(merge *m, const char *name, const char *attribute, const char *text);
 typedef struct merge_dataset {
     const char *name, *unit, *ucd, *description;
     sq_dtype type;

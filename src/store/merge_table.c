@@ -170,6 +170,25 @@ static void describe(sorter *s, const char *name, sq_dtype type, const char *uni
     s->id[s->nset++] = -1;
 }
 
+/* HDF5 lists datasets by name: the order of the columns is an attribute. */
+static sq_status name_columns(sorter *s)
+{
+    char *text = NULL;
+    size_t size = 1;
+    sq_status rc;
+    for (int i = 0; i < s->nset; i++)
+        size += strlen(s->name[i]) + 1;
+    SQ_TRY_ALL(s->m->comm, sq_alloc(&text, size, 1, "names of columns"));
+    for (int i = 0; i < s->nset; i++) {
+        strcat(text, i ? "," : "");
+        strcat(text, strchr(s->name[i], '/') + 1);
+    }
+    SQ_TRY(merge_group_text(s->m, s->schema->name, "columns", text));
+cleanup:
+    sq_free(text);
+    return rc;
+}
+
 /* The columns of the schema in their order, then those that the merge adds. */
 static sq_status create_datasets(sorter *s)
 {
@@ -193,6 +212,7 @@ static sq_status create_datasets(sorter *s)
     SQ_TRY(merge_group(s->m, s->schema->name, s->schema->description));
     for (int i = 0; i < s->nset; i++)
         SQ_TRY(merge_dataset_create(s->m, &s->set[i], &s->id[i]));
+    SQ_TRY(name_columns(s));
 cleanup:
     return rc;
 }

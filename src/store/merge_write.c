@@ -61,6 +61,16 @@ sq_status merge_group(merge *m, const char *name, const char *description)
     return sq_comm_agree(m->comm, rc);
 }
 
+sq_status merge_group_text(merge *m, const char *name, const char *attribute, const char *text)
+{
+    hid_t group = H5Gopen2(m->file, name, H5P_DEFAULT);
+    sq_status rc = group < 0 ? sq_hdf5_fail(m->partial, name)
+                             : sq_hdf5_attribute(group, m->partial, attribute, text);
+    if (group >= 0)
+        H5Gclose(group);
+    return sq_comm_agree(m->comm, rc);
+}
+
 static hid_t creation(const merge *m, const merge_dataset *set)
 {
     hid_t list = H5Pcreate(H5P_DATASET_CREATE);

@@ -336,6 +336,7 @@ int sq_h5_has(sq_h5 *file, const char *name)
 }
 
 typedef struct listing {
+    H5O_type_t type;
     char **name;
     size_t count, capacity;
     sq_status rc;
@@ -347,7 +348,7 @@ static herr_t list_one(hid_t group, const char *name, const H5L_info_t *info, vo
     H5O_info_t object;
     (void)info;
     if (H5Oget_info_by_name2(group, name, &object, H5O_INFO_BASIC, H5P_DEFAULT) < 0 ||
-        object.type != H5O_TYPE_DATASET)
+        object.type != list->type)
         return 0;
     list->rc = SQ_GROW(list->name, list->capacity, list->count + 1, "names");
     if (list->rc == SQ_OK)
@@ -358,9 +359,17 @@ static herr_t list_one(hid_t group, const char *name, const H5L_info_t *info, vo
     return 0;
 }
 
-sq_status sq_h5_list(sq_h5 *file, const char *group, char ***names, int *count)
+void sq_h5_free_names(char **names, int count)
 {
-    listing list = {0};
+    for (int i = 0; i < count; i++)
+        sq_free(names[i]);
+    sq_free(names);
+}
+
+static sq_status list_objects(sq_h5 *file, const char *group, H5O_type_t type, char ***names,
+                              int *count)
+{
+    listing list = {.type = type};
     hid_t id = H5Gopen2(file->id, group, H5P_DEFAULT);
     if (id < 0) {
         H5Eclear2(H5E_DEFAULT);
@@ -371,14 +380,22 @@ sq_status sq_h5_list(sq_h5 *file, const char *group, char ***names, int *count)
         list.rc = sq_hdf5_fail(file->path, group);
     H5Gclose(id);
     if (list.rc != SQ_OK) {
-        for (size_t i = 0; i < list.count; i++)
-            sq_free(list.name[i]);
-        sq_free(list.name);
+        sq_h5_free_names(list.name, (int)list.count);
         return list.rc;
     }
     *names = list.name;
     *count = (int)list.count;
     return SQ_OK;
+}
+
+sq_status sq_h5_list(sq_h5 *file, const char *group, char ***names, int *count)
+{
+    return list_objects(file, group, H5O_TYPE_DATASET, names, count);
+}
+
+sq_status sq_h5_groups(sq_h5 *file, const char *group, char ***names, int *count)
+{
+    return list_objects(file, group, H5O_TYPE_GROUP, names, count);
 }
 
 static sq_status open_dataset(sq_h5 *file, const char *name, hid_t *set)

@@ -6,7 +6,7 @@
  * is closed, read back and checked against what was in memory, given its manifest, flushed and renamed. Every dataset
  * outside /run is the same, bit for bit, for any number of ranks and any order and history of tasks.
  *
- * Layout: /TABLE/COLUMN (attributes units, ucd, description), /maps/NAME, /tiles, /patches (state, rows, hashes),
+ * Layout: /TABLE/COLUMN (attributes units, ucd, description; the group's attribute columns names them in order), /maps/NAME, /tiles, /patches (state, rows, hashes),
  * /failures, /provenance/NAME (texts), /run (this execution: texts and the seconds of each task), /manifest (dataset, rows,
  * XXH3). A 512-byte user block in front of the HDF5 content holds the XXH3 of all bytes behind it. */
 #ifndef SQ_STORE_MERGE_H

@@ -40,6 +40,8 @@ int sq_h5_has(sq_h5 *file, const char *name);                       /* 1: the da
 /* Names of the datasets in a group ("/" is the top) in the order of their names; groups are left out. Free each
  * name and the list with sq_free. */
 sq_status sq_h5_list(sq_h5 *file, const char *group, char ***names, int *count);
+sq_status sq_h5_groups(sq_h5 *file, const char *group, char ***names, int *count);    /* the groups in it */
+void sq_h5_free_names(char **names, int count);
 sq_status sq_h5_shape(sq_h5 *file, const char *name, sq_dtype *type, int *rank, int64_t dim[8]);
 /* Rows [first, first + count) converted to float. */
 sq_status sq_h5_read_f32(sq_h5 *file, const char *name, int64_t first, int64_t count, float *out);
