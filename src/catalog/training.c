@@ -36,30 +36,16 @@ void sq_training_defaults(int preset, sq_training_options *o)
     o->sources = preset == SQ_SIM_LSST ? 256 : 128;
 }
 
-void sq_training_tile_peaks(const sq_inputs *in, float *flux, float *error, uint8_t *peak)
+/* Matched-filter flux and error of every band at the tiles' peaks. */
+static void at_peaks(const sq_inputs *in, float *flux, float *error, uint8_t *peak)
 {
-    int n = in->side, t = in->tile, m = in->tiles;
-    int64_t plane = (int64_t)n * n;
-    for (int k = 0; k < m * m; k++) {
-        int64_t corner = (int64_t)(k / m) * t * n + (int64_t)(k % m) * t, best = corner;
-        float most = -1;
-        for (int p = 0; p < t * t; p++) {
-            int64_t at = corner + (int64_t)(p / t) * n + p % t;
-            float power = 0;
-            for (int b = 0; b < in->nband; b++) {
-                float e = in->mf_error[b * plane + at], f = in->mf_flux[b * plane + at];
-                power += e > 0 && isfinite(e) && f > 0 ? f * f / (e * e) : 0;
-            }
-            if (power > most) {
-                most = power;
-                best = at;
-                if (peak)
-                    peak[k] = (uint8_t)p;
-            }
-        }
+    int64_t plane = (int64_t)in->side * in->side, tiles = (int64_t)in->tiles * in->tiles;
+    for (int64_t k = 0; k < tiles; k++) {
+        int64_t at = in->peak[k];
+        peak[k] = (uint8_t)(at / in->side % in->tile * in->tile + at % in->side % in->tile);
         for (int b = 0; b < in->nband; b++) {
-            flux[(int64_t)b * m * m + k] = in->mf_flux[b * plane + best];
-            error[(int64_t)b * m * m + k] = in->mf_error[b * plane + best];
+            flux[b * tiles + k] = in->mf_flux[b * plane + at];
+            error[b * tiles + k] = in->mf_error[b * plane + at];
         }
     }
 }
@@ -189,8 +175,8 @@ static sq_status add_sample(writer *w, int64_t index)
     fill_image(w, g->image + at * w->npix);
     memcpy(g->planes + at * w->nplane, w->inputs->planes, (size_t)w->nplane * sizeof(float));
     memcpy(g->sigma + at * per_band, w->inputs->sigma, (size_t)per_band * sizeof(float));
-    sq_training_tile_peaks(w->inputs, g->flux + at * per_band, g->error + at * per_band,
-                           g->peak + at * w->ntile);
+    at_peaks(w->inputs, g->flux + at * per_band, g->error + at * per_band,
+             g->peak + at * w->ntile);
     memset(g->source + at * per_list, 0, (size_t)per_list * sizeof(float));
     g->count[at] = fill_sources(w, list, n, g->source + at * per_list);
     if (++g->held == GROUP)

@@ -78,97 +78,89 @@ sq_status sim_draw_defects(sim_scene *scene, sq_rng *rng)
     return rc;
 }
 
-typedef struct box {
-    int64_t x0, y0, nx, ny;
-    const sim_scene *scene;
-    sq_cutout *cutout;
-} box;
-
-/* Index of a pixel of the scene in a cutout's plane, or -1. */
-static int64_t at(const box *b, int band, int64_t x, int64_t y)
+/* Index of a pixel of the scene in a plane, or -1. */
+static int64_t at(const sim_planes *p, int64_t x, int64_t y)
 {
-    if (x < b->x0 || y < b->y0 || x >= b->x0 + b->nx || y >= b->y0 + b->ny)
+    if (x < p->x0 || y < p->y0 || x >= p->x0 + p->nx || y >= p->y0 + p->ny)
         return -1;
-    return sq_cutout_plane(b->cutout, band) + (y - b->y0) * b->nx + (x - b->x0);
+    return (y - p->y0) * p->nx + (x - p->x0);
 }
 
-/* A dead column. SDSS frames interpolate over it: the row's noise is that of the mean of two pixels, here taken as the
- * sky; afw exposures mark it BAD and leave nonsense. */
-static void apply_column(const box *b, const sim_defect *d)
+static int64_t above(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t below(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* A dead column. SDSS frames interpolate over it, which leaves less noise, and say so; afw exposures mark it BAD. */
+static void apply_column(const sim_planes *p, const sim_defect *d, int interpolated)
 {
-    int interpolated = b->scene->config->preset == SQ_SIM_SDSS;
-    int64_t x = (int64_t)d->x, low = (int64_t)d->y, high = low + (int64_t)d->dy;
-    low = low < b->y0 ? b->y0 : low;
-    high = high > b->y0 + b->ny ? b->y0 + b->ny : high;
+    int64_t low = above((int64_t)d->y, p->y0), high = below((int64_t)d->y + (int64_t)d->dy, p->y0 + p->ny);
     for (int64_t y = low; y < high; y++) {
-        int64_t i = at(b, d->band, x, y);
+        int64_t i = at(p, (int64_t)d->x, y);
         if (i < 0)
             continue;
-        b->cutout->mask[i] |= interpolated ? SQ_MASK_INTERPOLATED : SQ_MASK_BAD;
-        b->cutout->image[i] *= interpolated ? 0.7f : 0;
+        p->mask[i] |= interpolated ? SQ_MASK_INTERPOLATED : SQ_MASK_BAD;
+        p->image[i] *= interpolated ? 0.7f : 0;
         if (!interpolated)
-            b->cutout->variance[i] = INFINITY;
+            p->variance[i] = INFINITY;
     }
 }
 
-static void apply_cosmic(const box *b, const sim_defect *d)
+/* What is found of a cosmic ray is interpolated in SDSS frames; what is missed is faint. */
+static void apply_cosmic(const sim_planes *p, const sim_defect *d, int interpolated)
 {
-    int steps = 1 + (int)hypot(d->dx, d->dy), interpolated = b->scene->config->preset == SQ_SIM_SDSS;
+    int steps = 1 + (int)hypot(d->dx, d->dy);
     for (int k = 0; k < steps; k++) {
-        int64_t x = llround(d->x + d->dx * k / steps), y = llround(d->y + d->dy * k / steps);
-        int64_t i = at(b, d->band, x, y);
+        int64_t i = at(p, llround(d->x + d->dx * k / steps), llround(d->y + d->dy * k / steps));
         if (i < 0)
             continue;
         if (d->masked)
-            b->cutout->mask[i] |= SQ_MASK_COSMIC | (interpolated ? SQ_MASK_INTERPOLATED : 0u);
-        /* What is found is interpolated in SDSS frames; what is missed is faint. */
+            p->mask[i] |= SQ_MASK_COSMIC | (interpolated ? SQ_MASK_INTERPOLATED : 0u);
         if (!d->masked || !interpolated)
-            b->cutout->image[i] += (float)(d->masked ? d->amount : 0.1 * d->amount);
+            p->image[i] += (float)(d->masked ? d->amount : 0.1 * d->amount);
     }
 }
 
-static void apply_bleed(const box *b, const sim_defect *d)
+static void apply_bleed(const sim_planes *p, const sim_defect *d, float limit)
 {
-    float limit = (float)b->scene->band[d->band].saturation;
-    int64_t low = llround(d->y), high = llround(d->y + d->dy);
+    int64_t low = above(llround(d->y), p->y0), high = below(llround(d->y + d->dy), p->y0 + p->ny - 1);
     int64_t left = llround(d->x - d->dx), right = llround(d->x + d->dx);
-    low = low < b->y0 ? b->y0 : low;
-    high = high > b->y0 + b->ny - 1 ? b->y0 + b->ny - 1 : high;
     for (int64_t y = low; y <= high; y++) {
         for (int64_t x = left; x <= right; x++) {
-            int64_t i = at(b, d->band, x, y);
+            int64_t i = at(p, x, y);
             if (i < 0)
                 continue;
-            b->cutout->image[i] = limit - b->cutout->sky[i];
-            b->cutout->mask[i] |= SQ_MASK_SATURATED;
+            p->image[i] = limit - p->sky[i];
+            p->mask[i] |= SQ_MASK_SATURATED;
         }
     }
 }
 
-static void apply_halo(const box *b, const sim_defect *d)
+static void apply_halo(const sim_planes *p, const sim_defect *d)
 {
     int64_t r = (int64_t)d->amount, cx = llround(d->x), cy = llround(d->y);
-    for (int64_t y = cy - r; y <= cy + r; y++) {
+    int64_t low = above(cy - r, p->y0), high = below(cy + r, p->y0 + p->ny - 1);
+    for (int64_t y = low; y <= high; y++) {
         for (int64_t x = cx - r; x <= cx + r; x++) {
-            int64_t i = at(b, d->band, x, y);
+            int64_t i = at(p, x, y);
             if (i >= 0 && (x - cx) * (x - cx) + (y - cy) * (y - cy) <= r * r)
-                b->cutout->mask[i] |= SQ_MASK_BRIGHT;
+                p->mask[i] |= SQ_MASK_BRIGHT;
         }
     }
 }
 
-void sim_apply_defects(const sim_scene *scene, int64_t x0, int64_t y0, sq_cutout *cutout)
+void sim_apply_defects(const sim_scene *scene, int band, const sim_planes *p)
 {
-    box b = {x0, y0, cutout->nx, cutout->ny, scene, cutout};
+    int interpolated = scene->config->preset == SQ_SIM_SDSS;
     for (size_t i = 0; i < scene->defects; i++) {
         const sim_defect *d = &scene->defect[i];
+        if (d->band != band)
+            continue;
         if (d->kind == SIM_BAD_COLUMN)
-            apply_column(&b, d);
+            apply_column(p, d, interpolated);
         else if (d->kind == SIM_COSMIC)
-            apply_cosmic(&b, d);
+            apply_cosmic(p, d, interpolated);
         else if (d->kind == SIM_BLEED)
-            apply_bleed(&b, d);
+            apply_bleed(p, d, (float)scene->band[band].saturation);
         else
-            apply_halo(&b, d);
+            apply_halo(p, d);
     }
 }

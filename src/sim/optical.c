@@ -11,12 +11,6 @@
 /* Reach of a source's light, arcsec. */
 static const double MARGIN = 60, SAMPLE_MARGIN = 20;
 
-struct sq_sim_optical {
-    sq_sim_optical_config config;
-    sim_scene scene;      /* of the tile used last */
-    int64_t tile;         /* -1: none */
-};
-
 /* Bounds that a table of single keys cannot state. */
 static sq_status check(const sq_sim_optical_config *c)
 {
@@ -70,7 +64,7 @@ void sq_sim_optical_tile_name(const sq_sim_optical *sim, int64_t tile, char name
 }
 
 /* Origin of a tile on the survey's grid; the survey's centre is that grid's (0, 0). */
-static void origin(const sq_sim_optical_config *c, int64_t tile, int64_t *x, int64_t *y)
+void sim_origin(const sq_sim_optical_config *c, int64_t tile, int64_t *x, int64_t *y)
 {
     int64_t step_x = c->tile_nx - c->overlap, step_y = c->tile_ny - c->overlap;
     *x = tile % c->tiles_x * step_x - (c->tiles_x * step_x + c->overlap) / 2;
@@ -81,7 +75,7 @@ sq_status sq_sim_optical_wcs(const sq_sim_optical *sim, int64_t tile, sq_wcs **o
 {
     const sq_sim_optical_config *c = &sim->config;
     int64_t x, y;
-    origin(c, tile, &x, &y);
+    sim_origin(c, tile, &x, &y);
     double step = c->scale / 3600;
     const double cd[4] = {-step, 0, 0, step};
     return sq_wcs_tan(c->ra, c->dec, (double)-x, (double)-y, cd, out);
@@ -105,7 +99,7 @@ static void start_scene(sim_scene *scene, const sq_sim_optical_config *config, u
 }
 
 /* Conditions, sources and defects of a tile; kept until another tile is wanted. */
-static sq_status load_tile(sq_sim_optical *sim, int64_t tile)
+sq_status sim_load_tile(sq_sim_optical *sim, int64_t tile)
 {
     const sq_sim_optical_config *c = &sim->config;
     sq_status rc = SQ_OK;
@@ -120,7 +114,7 @@ static sq_status load_tile(sq_sim_optical *sim, int64_t tile)
     sq_rng rng;
     sq_rng_init(&rng, (uint64_t)c->seed, SIM_RNG_CONDITIONS, (uint64_t)tile);
     sim_draw_conditions(&sim->scene, &rng);
-    origin(c, tile, &x, &y);
+    sim_origin(c, tile, &x, &y);
     SQ_TRY(sim_scene_sources(&sim->scene, (double)x, (double)y));
     sq_rng_init(&rng, (uint64_t)c->seed, SIM_RNG_DEFECTS, (uint64_t)tile);
     SQ_TRY(sim_draw_defects(&sim->scene, &rng));
@@ -132,7 +126,7 @@ cleanup:
 sq_status sq_sim_optical_render(sq_sim_optical *sim, int64_t tile, int64_t x0, int64_t y0,
                                 sq_cutout *cutout)
 {
-    sq_status rc = load_tile(sim, tile);
+    sq_status rc = sim_load_tile(sim, tile);
     return rc == SQ_OK ? sim_scene_render(&sim->scene, x0, y0, cutout) : rc;
 }
 
@@ -153,7 +147,7 @@ sq_status sq_sim_optical_sources(sq_sim_optical *sim, int64_t tile, double x0, d
                                  double y1, double margin, sq_sim_source **out, int64_t *count)
 {
     *out = NULL;
-    sq_status rc = load_tile(sim, tile);
+    sq_status rc = sim_load_tile(sim, tile);
     return rc == SQ_OK ? copy_sources(&sim->scene, x0, y0, x1, y1, margin, out, count) : rc;
 }
 

@@ -90,101 +90,114 @@ static void fill_psf(const sim_scene *scene, int64_t x0, int64_t y0, sq_cutout *
     }
 }
 
-/* Sky, variance and noise of one row of a band on top of the noiseless sources in `image`. */
-static void finish_row(const sim_scene *scene, const sim_band *band, int64_t x0, int64_t y, int nx,
-                       const float *noise, float *image, float *variance, float *sky, float *sigma)
+double sim_sky_at(const sim_scene *scene, int band, double x, double y)
 {
+    double u, v;
+    sim_field(scene, x, y, &u, &v);
+    return sky_at(&scene->band[band], u, v);
+}
+
+/* Sky, variance and noise of row j on top of the noiseless sources in its image. */
+static void finish_row(const sim_scene *scene, const sim_band *band, const sim_planes *p, int j,
+                       const float *noise)
+{
+    int64_t at = (int64_t)j * p->nx;
+    float *restrict image = p->image + at, *restrict variance = p->variance + at;
+    float *restrict sky = p->sky + at, *restrict sigma = p->sigma + at;
     float per_photon = (float)(1 / band->gain), read = (float)band->read_variance;
     float kept = (float)band->tap_variance, factor = (float)band->noise_factor;
     double u, v, s[3];
     /* The sky is quadratic along a row: three of its values give all. */
     for (int k = 0; k < 3; k++) {
-        sim_field(scene, (double)k * 1024, (double)y, &u, &v);
+        sim_field(scene, (double)k * 1024, (double)(p->y0 + j), &u, &v);
         s[k] = sky_at(band, u, v);
     }
     double c0 = s[0], c2 = 0.5 * (s[2] - 2 * s[1] + s[0]), c1 = s[1] - s[0] - c2;
-    for (int i = 0; i < nx; i++) {
-        double t = (double)(x0 + i) / 1024;
+    for (int i = 0; i < p->nx; i++) {
+        double t = (double)(p->x0 + i) / 1024;
         float level = (float)(c0 + t * (c1 + t * c2)), empty = level * per_photon + read;
         float full = empty + image[i] * per_photon;
         sky[i] = level;
         sigma[i] = sqrtf(empty * kept);
         variance[i] = full * kept;
-        image[i] += factor * sqrtf(full) * noise[i];
+        image[i] += factor * sqrtf(full) * noise[at + i];
     }
 }
 
-static void saturate(const sim_band *band, int64_t n, const float *sky, float *image, uint32_t *mask)
+static void saturate(const sim_band *band, const sim_planes *p)
 {
     float limit = (float)band->saturation;
-    for (int64_t i = 0; i < n; i++) {
-        if (image[i] + sky[i] > limit) {
-            image[i] = limit - sky[i];
-            mask[i] |= SQ_MASK_SATURATED;
+    for (int64_t i = 0; i < (int64_t)p->nx * p->ny; i++) {
+        if (p->image[i] + p->sky[i] > limit) {
+            p->image[i] = limit - p->sky[i];
+            p->mask[i] |= SQ_MASK_SATURATED;
         }
     }
 }
 
-/* The part of the cutout that lies outside the scene. */
-static void mask_outside(const sim_scene *scene, int64_t x0, int64_t y0, sq_cutout *c)
+/* The part of the box that lies outside the scene. */
+static void mask_outside(const sim_scene *scene, const sim_planes *p)
 {
-    for (int64_t i = 0; i < (int64_t)c->nband * c->ny * c->nx; i++) {
-        int64_t x = x0 + i % c->nx, y = y0 + i / c->nx % c->ny;
+    for (int64_t i = 0; i < (int64_t)p->ny * p->nx; i++) {
+        int64_t x = p->x0 + i % p->nx, y = p->y0 + i / p->nx;
         if (x >= 0 && y >= 0 && x < scene->nx && y < scene->ny)
             continue;
-        c->image[i] = c->sky[i] = 0;
-        c->variance[i] = INFINITY;
-        c->sky_sigma[i] = 0;
-        c->mask[i] = SQ_MASK_OUTSIDE;
+        p->image[i] = p->sky[i] = p->sigma[i] = 0;
+        p->variance[i] = INFINITY;
+        p->mask[i] = SQ_MASK_OUTSIDE;
     }
 }
 
-static void render_band(const sim_scene *scene, int b, int64_t x0, int64_t y0, sq_cutout *c,
-                        float *work, float *noise)
+size_t sim_work_size(int nx, int ny)
+{
+    return 3 * (size_t)(nx + SIM_TAPS) * (size_t)(ny + SIM_TAPS);
+}
+
+void sim_render_band(const sim_scene *scene, int b, const sim_planes *p, float *work)
 {
     const sim_band *band = &scene->band[b];
-    int64_t plane = sq_cutout_plane(c, b), n = (int64_t)c->nx * c->ny;
+    size_t n = (size_t)p->nx * (size_t)p->ny;
+    float *noise = work + 2 * (size_t)(p->nx + SIM_TAPS) * (size_t)(p->ny + SIM_TAPS);
+    memset(p->image, 0, n * sizeof *p->image);
+    memset(p->mask, 0, n * sizeof *p->mask);
     for (size_t i = 0; i < scene->count; i++)
-        sim_add_source(scene, b, &scene->source[i], c->image + plane, x0, y0, c->nx, c->ny);
-    sim_noise(scene, b, x0, y0, c->nx, c->ny, work, noise);
-    for (int j = 0; j < c->ny; j++) {
-        int64_t at = plane + (int64_t)j * c->nx;
-        finish_row(scene, band, x0, y0 + j, c->nx, noise + (int64_t)j * c->nx, c->image + at,
-                   c->variance + at, c->sky + at, c->sky_sigma + at);
-    }
+        sim_add_source(scene, b, &scene->source[i], p->image, p->x0, p->y0, p->nx, p->ny);
+    sim_noise(scene, b, p->x0, p->y0, p->nx, p->ny, work, noise);
+    for (int j = 0; j < p->ny; j++)
+        finish_row(scene, band, p, j, noise);
     if (scene->config->saturation)
-        saturate(band, n, c->sky + plane, c->image + plane, c->mask + plane);
-    c->gain[b] = band->gain;
-    c->correlation[b][0] = band->correlation[0];
-    c->correlation[b][1] = band->correlation[1];
-    c->present[b] = 1;
+        saturate(band, p);
+    sim_apply_defects(scene, b, p);
+    if (p->x0 < 0 || p->y0 < 0 || p->x0 + p->nx > scene->nx || p->y0 + p->ny > scene->ny)
+        mask_outside(scene, p);
 }
 
 sq_status sim_scene_render(const sim_scene *scene, int64_t x0, int64_t y0, sq_cutout *c)
 {
     const char *const *names;
-    float *work = NULL, *noise = NULL;
+    float *work = NULL;
     sq_status rc = SQ_OK;
-    int64_t n = (int64_t)c->nx * c->ny;
     if (c->nband != sq_sim_optical_bands(scene->config->preset, &names, NULL))
         return sq_fail(SQ_ERR_USAGE, "simulator: a cutout of %d bands was given, the preset has %d",
                        c->nband, scene->nband);
-    SQ_TRY(SQ_ALLOC(work, 2 * (int64_t)(c->nx + SIM_TAPS) * (c->ny + SIM_TAPS), "noise"));
-    SQ_TRY(SQ_ALLOC(noise, n, "noise"));
-    memset(c->image, 0, (size_t)(n * c->nband) * sizeof *c->image);
-    memset(c->mask, 0, (size_t)(n * c->nband) * sizeof *c->mask);
+    SQ_TRY(SQ_ALLOC(work, sim_work_size(c->nx, c->ny), "simulator"));
     c->x0 = x0;
     c->y0 = y0;
     c->scale = scene->scale;
     for (int b = 0; b < c->nband; b++) {
+        const sim_band *band = &scene->band[b];
+        int64_t at = sq_cutout_plane(c, b);
+        sim_planes p = {x0, y0, c->nx, c->ny, c->image + at, c->variance + at, c->sky + at,
+                        c->sky_sigma + at, c->mask + at};
+        sim_render_band(scene, b, &p, work);
         memcpy(c->band[b], names[b], strlen(names[b]) + 1);
-        render_band(scene, b, x0, y0, c, work, noise);
+        c->gain[b] = band->gain;
+        c->correlation[b][0] = band->correlation[0];
+        c->correlation[b][1] = band->correlation[1];
+        c->present[b] = 1;
     }
-    sim_apply_defects(scene, x0, y0, c);
-    mask_outside(scene, x0, y0, c);
     fill_psf(scene, x0, y0, c);
 cleanup:
     sq_free(work);
-    sq_free(noise);
     return rc;
 }

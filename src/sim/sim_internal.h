@@ -77,6 +77,24 @@ typedef struct sim_scene {
 
 static inline double sim_flux(double mag) { return __builtin_exp((31.4 - mag) * 0.92103403719761836); }
 
+/* The planes of one band for a box of a scene, row-major. */
+typedef struct sim_planes {
+    int64_t x0, y0;
+    int nx, ny;
+    float *image, *variance, *sky, *sigma;
+    uint32_t *mask;
+} sim_planes;
+
+struct sq_sim_optical {
+    sq_sim_optical_config config;
+    sim_scene scene;      /* of the tile used last */
+    int64_t tile;         /* -1: none */
+};
+
+/* optical.c: conditions, sources and defects of a tile into sim->scene; a tile's origin on the survey's grid. */
+sq_status sim_load_tile(sq_sim_optical *sim, int64_t tile);
+void sim_origin(const sq_sim_optical_config *config, int64_t tile, int64_t *x, int64_t *y);
+
 /* psf.c */
 void sim_psf_moffat(sim_psf *psf, double fwhm, double beta);
 void sim_psf_sdss(sim_psf *psf, double sigma1, double sigma2, double b, double p0, double beta, double sigmap);
@@ -102,15 +120,18 @@ void sim_draw_conditions(sim_scene *scene, sq_rng *rng);
 sq_status sim_scene_sources(sim_scene *scene, double left, double bottom); /* of a tile at that global pixel */
 sq_status sim_scene_sample_sources(sim_scene *scene, sq_rng *rng, double factor);
 sq_status sim_scene_render(const sim_scene *scene, int64_t x0, int64_t y0, sq_cutout *cutout);
+size_t sim_work_size(int nx, int ny);      /* floats that sim_render_band wants */
+void sim_render_band(const sim_scene *scene, int band, const sim_planes *planes, float *work);
+double sim_sky_at(const sim_scene *scene, int band, double x, double y);
 void sim_scene_clear(sim_scene *scene);
 void sim_field(const sim_scene *scene, double x, double y, double *u, double *v);
 
-/* noise.c: noise of unit variance per underlying pixel, filtered, for a box. `work` has (nx + 6) * (ny + 6) * 2. */
+/* noise.c: noise of unit variance per underlying pixel, filtered, for a box. `work` has (nx + SIM_TAPS) * (ny + SIM_TAPS) * 2. */
 void sim_noise(const sim_scene *scene, int band, int64_t x0, int64_t y0, int nx, int ny, float *work,
                float *out);
 
 /* defects.c */
 sq_status sim_draw_defects(sim_scene *scene, sq_rng *rng);
-void sim_apply_defects(const sim_scene *scene, int64_t x0, int64_t y0, sq_cutout *cutout);
+void sim_apply_defects(const sim_scene *scene, int band, const sim_planes *planes);
 
 #endif

@@ -4,8 +4,7 @@
  * samples, B bands, N x N pixels, tiles of T pixels and M = N / T:
  *   image    f16 [S][B][N][N]  image / sky_sigma, clipped to +-60000; 0 where unusable
  *   planes   f32 [S][P][M][M]  the conditioning planes of catalog/inputs.h
- *   mf_flux, mf_error f32 [S][B][M][M]  matched-filter flux and error (nJy) of every band at the tile's peak pixel,
- *            which is the one with the largest sum over bands of squared positive S/N
+ *   mf_flux, mf_error f32 [S][B][M][M]  matched-filter flux and error (nJy) of every band at the tile's peak pixel
  *   mf_peak  u8  [S][M][M]  that pixel: row * T + column within the tile
  *   sigma    f32 [S][B][M][M]  sky rms at the tile, nJy per pixel
  *   count    i32 [S]           number of sources (brightest first)
@@ -33,8 +32,5 @@ typedef struct sq_training_options {
 void sq_training_defaults(int preset, sq_training_options *options);
 sq_status sq_training_write(const char *path, const sq_sim_optical_config *config,
                             const sq_training_options *options);
-
-/* mf_flux and mf_error [B][M][M] of filled inputs at each tile's peak pixel; `peak` [M][M] may be NULL. */
-void sq_training_tile_peaks(const sq_inputs *inputs, float *flux, float *error, uint8_t *peak);
 
 #endif

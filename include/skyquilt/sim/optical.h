@@ -85,7 +85,11 @@ sq_status sq_sim_optical_sources(sq_sim_optical *sim, int64_t tile, double x0, d
 sq_status sq_sim_optical_sample(sq_sim_optical *sim, uint64_t seed, uint64_t index, double margin,
                                 sq_cutout *cutout, sq_sim_source **out, int64_t *count);
 
-/* Write a tile: BAND.fits and psf.fits under `folder`/NAME/, bands as LSST afw Exposures. */
+/* Write a tile as LSST afw Exposures, NAME-BAND.fits, with NAME-psf.fits, into `folder`. Holds one band at a time. */
 sq_status sq_sim_optical_write_tile(sq_sim_optical *sim, int64_t tile, const char *folder);
+
+/* Write the truth of all tiles as 1-D columns of an HDF5 file: tile, x, y, ra, dec, flux_BAND, star, bulge_fraction,
+ * radius, e1, e2, the components' shapes. A source that several tiles hold is listed once, for the one it is deepest in. */
+sq_status sq_sim_optical_write_truth(sq_sim_optical *sim, const char *path);
 
 #endif
