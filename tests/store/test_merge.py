@@ -2,9 +2,11 @@
 """Reduce, from outside: releases of one survey by 1, 2, 3 and 5 ranks, in several orders of commits, are equal bit for
 bit; every source is there once; rows are sorted; maps are stitched as numpy stitches them; damage is refused.
 
-test_merge.py MAKE_RELEASE MPIRUN"""
+test_merge.py MAKE_RELEASE MPIRUN SKYQUILT"""
 import glob
 import os
+import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,7 +15,7 @@ import unittest
 import h5py
 import numpy as np
 
-MAKE, MPIRUN = sys.argv[1], sys.argv[2]
+MAKE, MPIRUN, PROGRAM = sys.argv[1:4]
 
 
 def make(folder, name, ranks, order=0, memory=0, deflate=0, fresh=True, ok=True):
@@ -148,6 +150,75 @@ class Merge(unittest.TestCase):
             self.assertTrue((np.isnan(infer) == (state > 0)).all())
             self.assertEqual(file["provenance/config"][()], b"seed: 1\n")
             self.assertEqual(file["patches"].attrs["config_hash"], b"00112233")
+
+    def verify(self, *paths):
+        run = subprocess.run([PROGRAM, "verify", *paths], capture_output=True, text=True)
+        return run.returncode, run.stdout + run.stderr
+
+    def test_verify_finds_every_flipped_bit(self):
+        self.assertEqual(self.verify(self.path)[0], 0)
+        with open(self.path, "rb") as file:
+            data = bytearray(file.read())
+        copy = os.path.join(self.folder, "flipped.h5")
+        chance = random.Random(5)
+        places = list(range(0, 512, 29)) + [511, 512, 520, len(data) - 1]
+        places += [chance.randrange(len(data)) for _ in range(150)]
+        for place in places:
+            bit = 1 << chance.randrange(8)
+            data[place] ^= bit
+            with open(copy, "wb") as file:
+                file.write(data)
+            data[place] ^= bit
+            code, text = self.verify(copy)
+            self.assertEqual(code, 4, (place, text))
+        for cut in (0, 1, 511, 512, 600, len(data) // 2, len(data) - 1):
+            with open(copy, "wb") as file:
+                file.write(data[:cut])
+            self.assertEqual(self.verify(copy)[0], 4, cut)
+
+    def test_verify_names_what_changed(self):
+        """Changes made through HDF5 itself, by a user who means well: the file opens, the dataset is named."""
+        copy = os.path.join(self.folder, "edited.h5")
+
+        def edit(change):
+            shutil.copy(self.path, copy)
+            with h5py.File(copy, "r+") as file:
+                change(file)
+            code, text = self.verify(copy)
+            self.assertEqual(code, 4)
+            return text
+
+        def one_value(file):
+            file["catalog/flux"][17] = 1
+
+        def one_unit(file):
+            file["catalog/ra"].attrs["units"] = b"rad"
+
+        def one_more(file):
+            file["catalog/extra"] = np.arange(3)
+
+        def one_less(file):
+            del file["patches/state"]
+
+        self.assertIn("catalog/flux: content changed", edit(one_value))
+        self.assertIn("catalog/ra: type, shape or attributes changed", edit(one_unit))
+        self.assertIn("catalog/extra: not in the manifest", edit(one_more))
+        self.assertIn("patches/state: missing", edit(one_less))
+
+    def test_export_gives_the_same_tables(self):
+        from astropy.table import Table
+        folder = os.path.join(self.folder, "fits")
+        subprocess.run([PROGRAM, "export", self.path, "--output", folder], check=True, capture_output=True)
+        self.assertEqual(sorted(os.listdir(folder)), ["catalog.fits", "noise.fits"])
+        table = Table.read(os.path.join(folder, "catalog.fits"))
+        self.assertEqual(table.colnames, ["ra", "dec", "source", "flux", "flag", "healpix29", "tile", "patch"])
+        self.assertEqual(str(table["flux"].unit), "nJy")
+        with h5py.File(self.path, "r") as file:
+            for name in table.colnames:
+                np.testing.assert_array_equal(np.asarray(table[name]), file["catalog"][name][()])
+        bad = subprocess.run([PROGRAM, "export", self.path, "--table", "nothing"], capture_output=True, text=True)
+        self.assertEqual(bad.returncode, 1)
+        self.assertEqual(bad.stderr.count("\n"), 1)
 
     def test_damaged_records_stop_the_merge(self):
         shards = os.path.join(self.folder, "shards-one")
