@@ -1,5 +1,6 @@
+#include <errno.h>
 #include <stdio.h>
-#include <string.h>
+#include <unistd.h>
 
 #include "run/paths.h"
 #include "run/run.h"
@@ -51,16 +52,21 @@ static sq_status visit(void *user, const sq_event *e, int64_t line)
 sq_status sq_run_inspect(const char *folder, sq_run_state *state)
 {
     sq_status rc = SQ_OK;
-    char path[SQ_PATH_MAX];
+    char path[SQ_PATH_MAX], reason[512];
     int torn;
     *state = (sq_run_state){0};
+    SQ_TRY(sq_verdict_read(folder, &state->has_verdict, &state->exit_code, reason, sizeof reason));
     SQ_TRY(sq_run_path(folder, SQ_RUN_LEDGER, path));
-    SQ_TRY(sq_ledger_replay(path, visit, state, &torn));
+    if (access(path, F_OK) != 0 && errno == ENOENT) {
+        if (!state->has_verdict)
+            rc = sq_fail(SQ_ERR_USAGE, "%s: is not the output folder of a run", folder);
+    } else {
+        rc = sq_ledger_replay(path, visit, state, &torn);
+    }
     if (state->done > state->total)
         state->done = state->total; /* records that were damaged and done again */
-    SQ_TRY(sq_verdict_read(folder, &state->has_verdict, &state->exit_code, path, sizeof path));
     if (state->has_verdict)
-        snprintf(state->reason, sizeof state->reason, "%.511s", path);
+        snprintf(state->reason, sizeof state->reason, "%s", reason);
 cleanup:
     return rc;
 }

@@ -1,0 +1,16 @@
+/* Start and end of the commands that run under MPI. */
+#ifndef SQ_CLI_JOB_H
+#define SQ_CLI_JOB_H
+
+#include "par/comm.h"
+
+/* Start message passing and logging. Collective. */
+sq_status sq_cli_job_begin(int *argc, char ***argv, int quiet);
+int sq_cli_job_rank(void);
+/* Print "skyquilt COMMAND: message" on rank 0 and return the status's exit code. */
+int sq_cli_job_fail(const char *command, sq_status code);
+/* End message passing. Only rank 0 returns the code: a launcher that sees a rank end badly kills
+ * the others. With `abandoned` (ranks were lost) the process ends here. */
+int sq_cli_job_end(int code, int abandoned);
+
+#endif

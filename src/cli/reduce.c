@@ -1,0 +1,80 @@
+#include <getopt.h>
+#include <stdio.h>
+
+#include "cli/commands.h"
+#include "cli/job.h"
+#include "cli/progress.h"
+#include "run/run.h"
+
+static void help(void)
+{
+    printf("NAME\n"
+           "    skyquilt reduce - make the release again from the shards\n\n"
+           "SYNOPSIS\n"
+           "    [mpirun -n RANKS] skyquilt reduce RUN.yaml [--output DIR] [--quiet]\n\n"
+           "DESCRIPTION\n"
+           "    Merges the committed products of a finished run into DIR/release.h5, replacing it "
+           "only\n"
+           "    when the new one is complete. No patch is computed: if some are open, that is said "
+           "and\n"
+           "    nothing changes.\n\n"
+           "OPTIONS\n"
+           "    --output DIR      folder of the run instead of the configuration's\n"
+           "    --quiet           warnings and errors only\n\n"
+           "EXIT CODES\n"
+           "    0  complete\n"
+           "    1  usage or configuration error\n"
+           "    2  complete, with failed patches\n"
+           "    3  patches are open: run first\n"
+           "    4  environment or storage error\n");
+}
+
+int sq_cli_reduce(int argc, char **argv)
+{
+    static const struct option known[] = {{"output", required_argument, NULL, 'o'},
+                                          {"quiet", no_argument, NULL, 'q'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
+    sq_cli_progress bar = {0};
+    sq_run_options options = {
+        .report = sq_cli_show_progress, .user = &bar, .force_reduce = 1, .reduce_only = 1};
+    sq_run_verdict verdict = {0};
+    int option, quiet = 0;
+    optind = 1;
+    while ((option = getopt_long(argc, argv, "o:qh", known, NULL)) != -1) {
+        switch (option) {
+        case 'o':
+            options.output = optarg;
+            break;
+        case 'q':
+            quiet = 1;
+            options.report = NULL;
+            break;
+        case 'h':
+            help();
+            return 0;
+        default:
+            return 1;
+        }
+    }
+    if (optind + 1 != argc) {
+        fprintf(stderr, "skyquilt reduce: give one configuration; see 'skyquilt reduce --help'\n");
+        return 1;
+    }
+    options.config = argv[optind];
+    sq_status rc = sq_cli_job_begin(&argc, &argv, quiet);
+    if (rc != SQ_OK)
+        return sq_cli_fail("reduce", rc);
+    rc = sq_cli_register_probes();
+    if (rc == SQ_OK)
+        rc = sq_run(sq_comm_world(), &options, &verdict);
+    else
+        verdict.exit_code = sq_exit_code(rc);
+    sq_cli_end_progress(&bar);
+    if (rc != SQ_OK)
+        sq_cli_job_fail("reduce", rc);
+    else if (sq_cli_job_rank() == 0 && !quiet)
+        printf("%s: %s, %lld rows, %.1f s\n", verdict.release, verdict.reason,
+               (long long)verdict.rows, verdict.seconds);
+    return sq_cli_job_end(verdict.exit_code, verdict.abandoned);
+}
