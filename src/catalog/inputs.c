@@ -44,6 +44,7 @@ sq_status sq_inputs_create(int nband, int side, int tile, sq_inputs **out)
     SQ_TRY(SQ_ALLOC(in->mf_flux, nband * pixels, "matched-filter flux"));
     SQ_TRY(SQ_ALLOC(in->mf_error, nband * pixels, "matched-filter error"));
     SQ_TRY(SQ_ALLOC(in->sigma, nband * tiles, "sky rms"));
+    SQ_TRY(SQ_ALLOC(in->peak, tiles, "tile peaks"));
     *out = in;
     in = NULL;
 cleanup:
@@ -60,6 +61,7 @@ void sq_inputs_destroy(sq_inputs *in)
     sq_free(in->mf_flux);
     sq_free(in->mf_error);
     sq_free(in->sigma);
+    sq_free(in->peak);
     sq_free(in);
 }
 
@@ -255,38 +257,59 @@ cleanup:
     return rc;
 }
 
-/* The mean sky rms and sky level over a tile's usable pixels, and their fraction. */
+/* The pixel of a tile with the largest sum over bands of squared positive S/N; the first of equals. */
+static int32_t find_peak(const sq_inputs *in, int tx, int ty)
+{
+    int n = in->side;
+    int64_t plane = (int64_t)n * n;
+    int32_t peak = ty * in->tile * n + tx * in->tile;
+    double best = -1.0;
+    for (int y = ty * in->tile; y < (ty + 1) * in->tile; y++)
+        for (int x = tx * in->tile; x < (tx + 1) * in->tile; x++) {
+            int64_t i = (int64_t)y * n + x;
+            double sum = 0.0;
+            for (int b = 0; b < in->nband; b++) {
+                float flux = in->mf_flux[b * plane + i], error = in->mf_error[b * plane + i];
+                double snr = flux > 0.0f && error > 0.0f ? (double)flux / error : 0.0;
+                sum += snr * snr;
+            }
+            if (sum > best) {
+                best = sum;
+                peak = (int32_t)i;
+            }
+        }
+    return peak;
+}
+
+/* The mean sky rms and sky level over a tile's usable pixels and their fraction; at the tile's peak the
+ * S/N and the error of the flux over the sky rms. */
 typedef struct tile_sky {
-    double sigma, sky, fraction, best, unit;   /* best S/N; error of the flux there over sigma */
+    double sigma, sky, fraction, snr, unit;
 } tile_sky;
 
 static tile_sky measure_tile(const sq_cutout *c, int band, const sq_inputs *in, int tx, int ty)
 {
     tile_sky t = {0.0, 0.0, 0.0, 0.0, 0.0};
-    int n = in->side, good = 0, any = 0;
+    int n = in->side, good = 0;
     for (int y = ty * in->tile; y < (ty + 1) * in->tile; y++)
         for (int x = tx * in->tile; x < (tx + 1) * in->tile; x++) {
-            int64_t i = (int64_t)y * n + x, from = sq_cutout_plane(c, band) + i;
+            int64_t from = sq_cutout_plane(c, band) + (int64_t)y * n + x;
             if (usable(c, from)) {
                 t.sigma += c->sky_sigma[from];
                 t.sky += c->sky[from];
                 good++;
             }
-            double error = in->mf_error[(int64_t)band * n * n + i];
-            if (error <= 0.0)
-                continue;
-            double snr = in->mf_flux[(int64_t)band * n * n + i] / error;
-            if (!any || snr > t.best) {
-                t.best = snr;
-                t.unit = error / c->sky_sigma[from];
-            }
-            any = 1;
         }
-    if (good > 0) {
-        t.sigma /= good;
-        t.sky /= good;
-    }
+    if (good == 0)
+        return t;
+    t.sigma /= good;
+    t.sky /= good;
     t.fraction = (double)good / (in->tile * in->tile);
+    int64_t at = (int64_t)band * n * n + in->peak[ty * in->tiles + tx];
+    if (in->mf_error[at] > 0.0f) {
+        t.snr = (double)in->mf_flux[at] / in->mf_error[at];
+        t.unit = in->mf_error[at] / t.sigma;
+    }
     return t;
 }
 
@@ -306,7 +329,7 @@ static void fill_tiles(const sq_cutout *c, int band, const psf_shape *shape, sq_
             value[SQ_PLANE_FWHM] = s.log_fwhm - log(4.0);
             value[SQ_PLANE_E1] = s.e1;
             value[SQ_PLANE_E2] = s.e2;
-            value[SQ_PLANE_MF] = asinh(t.best);
+            value[SQ_PLANE_MF] = asinh(t.snr);
             value[SQ_PLANE_MF_UNIT] = t.unit > 0.0 ? log10(t.unit) : 0.0;
             value[SQ_PLANE_USABLE] = t.fraction;
             for (int k = 0; k < SQ_PLANES_PER_BAND; k++)
@@ -316,30 +339,42 @@ static void fill_tiles(const sq_cutout *c, int band, const psf_shape *shape, sq_
         }
 }
 
+/* A missing band: zero everywhere. */
+static void clear_band(sq_inputs *in, int band)
+{
+    size_t pixels = (size_t)in->side * in->side;
+    memset(in->mf_flux + band * pixels, 0, pixels * sizeof(float));
+    memset(in->mf_error + band * pixels, 0, pixels * sizeof(float));
+    size_t tiles = (size_t)in->tiles * in->tiles;
+    memset(in->sigma + band * tiles, 0, tiles * sizeof(float));
+    memset(in->planes + band * SQ_PLANES_PER_BAND * tiles, 0,
+           SQ_PLANES_PER_BAND * tiles * sizeof(float));
+}
+
 sq_status sq_inputs_fill(const sq_cutout *c, sq_inputs *in)
 {
+    enum { NODES = SQ_PSF_NODES * SQ_PSF_NODES, STAMP = SQ_PSF_SIDE * SQ_PSF_SIDE };
     if (c->nband != in->nband || c->nx != in->side || c->ny != in->side)
         return sq_fail(SQ_ERR_USAGE, "inputs: a cutout of %d bands, %d x %d, for %d bands, side %d",
                        c->nband, c->nx, c->ny, in->nband, in->side);
-    size_t pixels = (size_t)in->side * in->side, tiles = (size_t)in->tiles * in->tiles;
+    psf_shape shape[SQ_MAX_BANDS][NODES];
     for (int band = 0; band < c->nband; band++) {
         fill_image(c, band, in);
         if (!c->present[band]) {
-            memset(in->mf_flux + band * pixels, 0, pixels * sizeof(float));
-            memset(in->mf_error + band * pixels, 0, pixels * sizeof(float));
-            memset(in->sigma + band * tiles, 0, tiles * sizeof(float));
-            memset(in->planes + band * SQ_PLANES_PER_BAND * tiles, 0,
-                   SQ_PLANES_PER_BAND * tiles * sizeof(float));
+            clear_band(in, band);
             continue;
         }
-        psf_shape shape[SQ_PSF_NODES * SQ_PSF_NODES];
-        for (int k = 0; k < SQ_PSF_NODES * SQ_PSF_NODES; k++)
-            shape[k] = measure_psf(
-                c->psf + ((int64_t)band * SQ_PSF_NODES * SQ_PSF_NODES + k) * SQ_PSF_SIDE * SQ_PSF_SIDE);
-        sq_status rc = filter_band(c, band, shape, in);
+        for (int k = 0; k < NODES; k++)
+            shape[band][k] = measure_psf(c->psf + ((int64_t)band * NODES + k) * STAMP);
+        sq_status rc = filter_band(c, band, shape[band], in);
         if (rc != SQ_OK)
             return rc;
-        fill_tiles(c, band, shape, in);
     }
+    for (int ty = 0; ty < in->tiles; ty++)
+        for (int tx = 0; tx < in->tiles; tx++)
+            in->peak[ty * in->tiles + tx] = find_peak(in, tx, ty);
+    for (int band = 0; band < c->nband; band++)
+        if (c->present[band])
+            fill_tiles(c, band, shape[band], in);
     return SQ_OK;
 }
