@@ -21,7 +21,7 @@ typedef struct group {
 typedef struct writer {
     const sq_training_options *options;
     int nband, fields, tiles;
-    int64_t npix, ntile, nplane;       /* values per sample of image, of a band's tiles, of planes */
+    int64_t npix, ntile, nplane; /* values per sample of image, of a band's tiles, of planes */
     sq_sim_optical *sim;
     sq_cutout *cutout;
     sq_inputs *inputs;
@@ -72,7 +72,8 @@ static sq_status group_create(writer *w)
     SQ_TRY(SQ_ALLOC(g->error, GROUP * w->ntile * w->nband, "training errors"));
     SQ_TRY(SQ_ALLOC(g->sigma, GROUP * w->ntile * w->nband, "training sigmas"));
     SQ_TRY(SQ_ALLOC(g->peak, GROUP * w->ntile, "training peaks"));
-    SQ_TRY(SQ_ALLOC(g->source, (int64_t)GROUP * w->options->sources * w->fields, "training sources"));
+    SQ_TRY(
+        SQ_ALLOC(g->source, (int64_t)GROUP * w->options->sources * w->fields, "training sources"));
     SQ_TRY(SQ_ALLOC(g->count, GROUP, "training counts"));
 cleanup:
     return rc;
@@ -175,8 +176,7 @@ static sq_status add_sample(writer *w, int64_t index)
     fill_image(w, g->image + at * w->npix);
     memcpy(g->planes + at * w->nplane, w->inputs->planes, (size_t)w->nplane * sizeof(float));
     memcpy(g->sigma + at * per_band, w->inputs->sigma, (size_t)per_band * sizeof(float));
-    at_peaks(w->inputs, g->flux + at * per_band, g->error + at * per_band,
-             g->peak + at * w->ntile);
+    at_peaks(w->inputs, g->flux + at * per_band, g->error + at * per_band, g->peak + at * w->ntile);
     memset(g->source + at * per_list, 0, (size_t)per_list * sizeof(float));
     g->count[at] = fill_sources(w, list, n, g->source + at * per_list);
     if (++g->held == GROUP)
@@ -201,7 +201,8 @@ static sq_status write_attributes(writer *w, const sq_sim_optical_config *config
     strcat(fields, ",star,bulge_fraction,radius,e1,e2");
     SQ_TRY(sq_h5_attribute_text(w->file, "/", "bands", bands));
     SQ_TRY(sq_h5_attribute_text(w->file, "/", "fields", fields));
-    SQ_TRY(sq_h5_attribute_text(w->file, "/", "preset", config->preset == SQ_SIM_LSST ? "lsst" : "sdss"));
+    SQ_TRY(sq_h5_attribute_text(w->file, "/", "preset",
+                                config->preset == SQ_SIM_LSST ? "lsst" : "sdss"));
     SQ_TRY(sq_h5_attribute_real(w->file, "/", "seed", (double)o->seed));
     SQ_TRY(sq_h5_attribute_real(w->file, "/", "first", (double)o->first));
     SQ_TRY(sq_h5_attribute_real(w->file, "/", "side", o->side));
@@ -215,11 +216,12 @@ cleanup:
 static sq_status check(const sq_training_options *o)
 {
     if (o->samples < 1 || o->first < 0)
-        return sq_fail(SQ_ERR_USAGE, "training set: %lld samples from number %lld", (long long)o->samples,
-                       (long long)o->first);
+        return sq_fail(SQ_ERR_USAGE, "training set: %lld samples from number %lld",
+                       (long long)o->samples, (long long)o->first);
     if (o->tile < 1 || o->tile > 16 || o->side < o->tile || o->side > 4096 || o->side % o->tile)
-        return sq_fail(SQ_ERR_USAGE, "training set: a side of %d pixels is no multiple of the tile's %d",
-                       o->side, o->tile);
+        return sq_fail(SQ_ERR_USAGE,
+                       "training set: a side of %d pixels is no multiple of the tile's %d", o->side,
+                       o->tile);
     if (o->sources < 1 || o->sources > 1 << 20)
         return sq_fail(SQ_ERR_USAGE, "training set: room for %d sources", o->sources);
     return SQ_OK;

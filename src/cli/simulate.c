@@ -15,7 +15,7 @@
 
 typedef struct options {
     const char *sky, *output, *training;
-    int64_t seed, samples, first, side, tile, sources;   /* -1: not given */
+    int64_t seed, samples, first, side, tile, sources; /* -1: not given */
     double limit, min_snr, margin;
     int truth_only, quiet;
 } options;
@@ -28,20 +28,29 @@ static void help(void)
         "    skyquilt simulate - make tiles with truth, and training sets\n\n"
         "SYNOPSIS\n"
         "    [mpirun -n RANKS] skyquilt simulate SKY.yaml --output DIR [--seed N] [--truth-only]\n"
-        "    skyquilt simulate SKY.yaml --training FILE.h5 [--samples N] [--side N] [--seed N] ...\n\n"
+        "    skyquilt simulate SKY.yaml --training FILE.h5 [--samples N] [--side N] [--seed N] "
+        "...\n\n"
         "DESCRIPTION\n"
         "    Simulates optical images of stars and of galaxies with an exponential disk and a\n"
-        "    de Vaucouleurs bulge, with a PSF, sky and noise that vary over the tile, and with the\n"
-        "    usual defects, each with its mask bit. Every part of the survey depends on the seed and\n"
+        "    de Vaucouleurs bulge, with a PSF, sky and noise that vary over the tile, and with "
+        "the\n"
+        "    usual defects, each with its mask bit. Every part of the survey depends on the seed "
+        "and\n"
         "    its place alone, so that the output is the same for any number of ranks.\n\n"
         "    With --output, each tile becomes NAME-BAND.fits (LSST afw Exposures: image, mask and\n"
-        "    variance in nJy) and NAME-psf.fits (the PSF and the sky level on a grid), and DIR/truth.h5\n"
-        "    lists the sources, one-dimensional columns: tile, x, y (0-based pixels), ra, dec (deg),\n"
-        "    flux_BAND (nJy), star, bulge_fraction, radius (arcsec, half light, circularised), e1, e2\n"
-        "    ((a-b)/(a+b), from +x to +y), and the same of disk and bulge. Tiles that are there already\n"
+        "    variance in nJy) and NAME-psf.fits (the PSF and the sky level on a grid), and "
+        "DIR/truth.h5\n"
+        "    lists the sources, one-dimensional columns: tile, x, y (0-based pixels), ra, dec "
+        "(deg),\n"
+        "    flux_BAND (nJy), star, bulge_fraction, radius (arcsec, half light, circularised), e1, "
+        "e2\n"
+        "    ((a-b)/(a+b), from +x to +y), and the same of disk and bulge. Tiles that are there "
+        "already\n"
         "    are kept when all their files are complete.\n\n"
-        "    With --training, square patches, each under conditions and at a source density of its own,\n"
-        "    go to one HDF5 file: image (divided by the sky rms), planes, mf_flux, mf_error, mf_peak,\n"
+        "    With --training, square patches, each under conditions and at a source density of its "
+        "own,\n"
+        "    go to one HDF5 file: image (divided by the sky rms), planes, mf_flux, mf_error, "
+        "mf_peak,\n"
         "    sigma, count and source, with the fields of `source` in an attribute.\n\n"
         "OPTIONS\n"
         "    --output DIR      write tiles and truth.h5 there\n"
@@ -49,12 +58,15 @@ static void help(void)
         "    --seed N          instead of the seed in SKY.yaml\n"
         "    --truth-only      no tiles, only truth.h5\n"
         "    --samples N       training: number of patches, default 1024\n"
-        "    --first N         training: number of the first patch in the seed's stream, default 0\n"
+        "    --first N         training: number of the first patch in the seed's stream, default "
+        "0\n"
         "    --side N          training: side of a patch in pixels, default 80\n"
         "    --tile N          training: side of a detection tile, default 4\n"
         "    --sources N       training: room for so many sources a patch (brightest first)\n"
-        "    --limit MAG       training: list sources to this r magnitude, default 24 (sdss), 27.5 (lsst)\n"
-        "    --min-snr S       training: and those with a PSF S/N above S in a band; 0 (default): no rule\n"
+        "    --limit MAG       training: list sources to this r magnitude, default 24 (sdss), 27.5 "
+        "(lsst)\n"
+        "    --min-snr S       training: and those with a PSF S/N above S in a band; 0 (default): "
+        "no rule\n"
         "    --margin PIX      training: and those so far outside the patch, default 0\n"
         "    --quiet           no progress lines\n\n"
         "KEYS OF SKY.yaml (defaults of the preset sdss)\n");
@@ -100,12 +112,9 @@ static sq_status option(options *o, const char *name, const char *value)
     const struct {
         const char *name;
         int64_t low, high, *out;
-    } wholes[] = {{"--seed", 0, 1LL << 53, &o->seed},
-                  {"--samples", 1, 1LL << 40, &o->samples},
-                  {"--first", 0, 1LL << 40, &o->first},
-                  {"--side", 4, 4096, &o->side},
-                  {"--tile", 1, 16, &o->tile},
-                  {"--sources", 1, 1 << 20, &o->sources}};
+    } wholes[] = {{"--seed", 0, 1LL << 53, &o->seed},   {"--samples", 1, 1LL << 40, &o->samples},
+                  {"--first", 0, 1LL << 40, &o->first}, {"--side", 4, 4096, &o->side},
+                  {"--tile", 1, 16, &o->tile},          {"--sources", 1, 1 << 20, &o->sources}};
     for (size_t i = 0; i < sizeof wholes / sizeof *wholes; i++) {
         if (strcmp(name, wholes[i].name) == 0)
             return whole(name, value, wholes[i].low, wholes[i].high, wholes[i].out);
@@ -127,8 +136,15 @@ static sq_status option(options *o, const char *name, const char *value)
 
 static sq_status parse(int argc, char **argv, options *o)
 {
-    *o = (options){.seed = -1, .samples = -1, .first = -1, .side = -1, .tile = -1, .sources = -1,
-                   .limit = -1, .min_snr = -1, .margin = -1};
+    *o = (options){.seed = -1,
+                   .samples = -1,
+                   .first = -1,
+                   .side = -1,
+                   .tile = -1,
+                   .sources = -1,
+                   .limit = -1,
+                   .min_snr = -1,
+                   .margin = -1};
     for (int i = 1; i < argc; i++) {
         sq_status rc = SQ_OK;
         if (strcmp(argv[i], "--truth-only") == 0)
@@ -140,7 +156,8 @@ static sq_status parse(int argc, char **argv, options *o)
         else if (argv[i][0] != '-')
             return sq_fail(SQ_ERR_USAGE, "more than one configuration: %s, %s", o->sky, argv[i]);
         else if (i + 1 == argc)
-            return sq_fail(SQ_ERR_USAGE, "%s: a value is missing, or this is not an option", argv[i]);
+            return sq_fail(SQ_ERR_USAGE, "%s: a value is missing, or this is not an option",
+                           argv[i]);
         else {
             rc = option(o, argv[i], argv[i + 1]);
             i++;
@@ -285,7 +302,8 @@ int sq_cli_simulate(int argc, char **argv)
     }
     int loaded = 0;
     SQ_TRY(parse(argc, argv, &o));
-    /* Training sets are made by one process, which a trainer starts often: without message passing. */
+    /* Training sets are made by one process, which a trainer starts often: without message passing.
+     */
     if (o.training) {
         SQ_TRY(load(&o, &config));
         loaded = 1;

@@ -38,7 +38,7 @@ static void draw_sdss(sim_scene *scene, sq_rng *rng)
         sim_psf_sdss(&band->psf, sigma1, sigma2, clamp(exp(v[2]), 0.003, 0.5),
                      wing ? clamp(exp(v[3]), 2e-4, 0.02) : 0, 2 + clamp(exp(v[4]), 0.15, 4),
                      c->seeing * clamp(exp(v[5]), 1, 7));
-        double unit = exp(v[7]) * NJY_PER_NMGY;    /* nJy per DN */
+        double unit = exp(v[7]) * NJY_PER_NMGY; /* nJy per DN */
         double gain = clamp(exp(v[8]), 1, 8), dark = clamp(exp(v[9]), 0.3, 25);
         band->sky = c->sky_factor * exp(v[6]) * NJY_PER_NMGY * c->scale * c->scale;
         band->gain = gain / unit;
@@ -60,7 +60,8 @@ static void draw_lsst(sim_scene *scene, sq_rng *rng)
     for (int b = 0; b < scene->nband; b++) {
         sim_band *band = &scene->band[b];
         double wide = exp(c->spread * (common + 0.04 * sq_rng_normal(rng)));
-        double depth = lsst_depth[b] + 1.25 * log10(c->years / 10) + 0.1 * c->spread * sq_rng_normal(rng);
+        double depth =
+            lsst_depth[b] + 1.25 * log10(c->years / 10) + 0.1 * c->spread * sq_rng_normal(rng);
         sim_psf_moffat(&band->psf, c->seeing * wide * lsst_fwhm[b] / c->scale, beta);
         double sigma = sim_flux(depth) / 5 / sqrt(sim_psf_area(&band->psf));
         band->sky = c->sky_factor * sim_flux(lsst_sky[b]) * c->scale * c->scale *

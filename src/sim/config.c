@@ -4,15 +4,25 @@
 #include "sim/optical.h"
 
 #define AT(member) offsetof(sq_sim_optical_config, member)
-#define INT(key, member, low, high, doc) {key, SQ_CONFIG_INT, AT(member), 0, low, high, NULL, NULL, doc}
-#define REAL(key, member, low, high, doc) {key, SQ_CONFIG_REAL, AT(member), 0, low, high, NULL, NULL, doc}
-#define BOOL(key, member, doc) {key, SQ_CONFIG_BOOL, AT(member), 0, 0, 0, NULL, NULL, doc}
+#define INT(key, member, low, high, doc)                                                           \
+    {                                                                                              \
+        key, SQ_CONFIG_INT, AT(member), 0, low, high, NULL, NULL, doc                              \
+    }
+#define REAL(key, member, low, high, doc)                                                          \
+    {                                                                                              \
+        key, SQ_CONFIG_REAL, AT(member), 0, low, high, NULL, NULL, doc                             \
+    }
+#define BOOL(key, member, doc)                                                                     \
+    {                                                                                              \
+        key, SQ_CONFIG_BOOL, AT(member), 0, 0, 0, NULL, NULL, doc                                  \
+    }
 
 static const char *const presets[] = {"sdss", "lsst", NULL};
 
 const sq_config_field sq_sim_optical_fields[] = {
     {"preset", SQ_CONFIG_CHOICE, AT(preset), 0, 0, 0, presets, NULL,
-     "sets the defaults: sdss (ugriz, 0.396 arcsec, single exposures) or lsst (ugrizy, 0.2 arcsec, coadds)"},
+     "sets the defaults: sdss (ugriz, 0.396 arcsec, single exposures) or lsst (ugrizy, 0.2 arcsec, "
+     "coadds)"},
     INT("seed", seed, 0, 9007199254740992.0, "of every random stream"),
     INT("tile_nx", tile_nx, 16, 65536, "columns of a tile, pixels"),
     INT("tile_ny", tile_ny, 16, 65536, "rows of a tile, pixels"),
@@ -35,9 +45,11 @@ const sq_config_field sq_sim_optical_fields[] = {
     REAL("density_low", density_low, 0, 1000, "training: lowest factor on the densities"),
     REAL("density_high", density_high, 0, 1000, "training: highest, log-uniform between"),
     REAL("seeing", seeing, 0.2, 5, "factor on the PSF width"),
-    REAL("spread", spread, 0, 5, "factor on the scatter of PSF, sky and calibration between fields"),
+    REAL("spread", spread, 0, 5,
+         "factor on the scatter of PSF, sky and calibration between fields"),
     REAL("psf_ellipticity", psf_ellipticity, 0, 0.3, "rms of each component, (a-b)/(a+b)"),
-    REAL("psf_gradient", psf_gradient, 0, 0.3, "rms change of ellipticity and log size, centre to edge"),
+    REAL("psf_gradient", psf_gradient, 0, 0.3,
+         "rms change of ellipticity and log size, centre to edge"),
     REAL("sky_gradient", sky_gradient, 0, 0.3, "rms relative change of the sky, centre to edge"),
     REAL("sky_factor", sky_factor, 0.01, 100, "factor on the sky level"),
     REAL("noise_mismatch", noise_mismatch, 0, 1, "rms of the log of true over stated noise"),
@@ -51,23 +63,79 @@ const sq_config_field sq_sim_optical_fields[] = {
     {NULL, SQ_CONFIG_BOOL, 0, 0, 0, 0, NULL, NULL, NULL},
 };
 
-static const sq_sim_optical_config sdss = {
-    .preset = SQ_SIM_SDSS, .seed = 1, .tile_nx = 2048, .tile_ny = 1489, .tiles_x = 1, .tiles_y = 1,
-    .overlap = 0, .ra = 150, .dec = 2, .scale = 0.396, .years = 10, .faint_limit = 24.5, .bright_limit = 13,
-    .galaxy_density = 11000, .star_density = 4000, .galaxy_slope = 0.42, .galaxy_faint_slope = 0.33,
-    .star_slope = 0.16, .star_faint_slope = 0.08, .break_magnitude = 21, .density_low = 0.3,
-    .density_high = 4, .seeing = 1, .spread = 1.2, .psf_ellipticity = 0.02, .psf_gradient = 0.015,
-    .sky_gradient = 0.015, .sky_factor = 1, .noise_mismatch = 0.05, .correlation = 0, .resampled = 1,
-    .bad_columns = 0.5, .cosmics = 15, .cosmics_unmasked = 0.1, .saturation = 1, .bleed = 1};
+static const sq_sim_optical_config sdss = {.preset = SQ_SIM_SDSS,
+                                           .seed = 1,
+                                           .tile_nx = 2048,
+                                           .tile_ny = 1489,
+                                           .tiles_x = 1,
+                                           .tiles_y = 1,
+                                           .overlap = 0,
+                                           .ra = 150,
+                                           .dec = 2,
+                                           .scale = 0.396,
+                                           .years = 10,
+                                           .faint_limit = 24.5,
+                                           .bright_limit = 13,
+                                           .galaxy_density = 11000,
+                                           .star_density = 4000,
+                                           .galaxy_slope = 0.42,
+                                           .galaxy_faint_slope = 0.33,
+                                           .star_slope = 0.16,
+                                           .star_faint_slope = 0.08,
+                                           .break_magnitude = 21,
+                                           .density_low = 0.3,
+                                           .density_high = 4,
+                                           .seeing = 1,
+                                           .spread = 1.2,
+                                           .psf_ellipticity = 0.02,
+                                           .psf_gradient = 0.015,
+                                           .sky_gradient = 0.015,
+                                           .sky_factor = 1,
+                                           .noise_mismatch = 0.05,
+                                           .correlation = 0,
+                                           .resampled = 1,
+                                           .bad_columns = 0.5,
+                                           .cosmics = 15,
+                                           .cosmics_unmasked = 0.1,
+                                           .saturation = 1,
+                                           .bleed = 1};
 
-static const sq_sim_optical_config lsst = {
-    .preset = SQ_SIM_LSST, .seed = 1, .tile_nx = 4096, .tile_ny = 4096, .tiles_x = 1, .tiles_y = 1,
-    .overlap = 200, .ra = 60, .dec = -35, .scale = 0.2, .years = 10, .faint_limit = 28, .bright_limit = 15,
-    .galaxy_density = 11000, .star_density = 4000, .galaxy_slope = 0.42, .galaxy_faint_slope = 0.31,
-    .star_slope = 0.16, .star_faint_slope = 0.06, .break_magnitude = 21, .density_low = 0.3,
-    .density_high = 4, .seeing = 1, .spread = 1, .psf_ellipticity = 0.015, .psf_gradient = 0.01,
-    .sky_gradient = 0.02, .sky_factor = 1, .noise_mismatch = 0.03, .correlation = 0.1, .resampled = 0,
-    .bad_columns = 0.1, .cosmics = 2, .cosmics_unmasked = 0.05, .saturation = 1, .bleed = 1};
+static const sq_sim_optical_config lsst = {.preset = SQ_SIM_LSST,
+                                           .seed = 1,
+                                           .tile_nx = 4096,
+                                           .tile_ny = 4096,
+                                           .tiles_x = 1,
+                                           .tiles_y = 1,
+                                           .overlap = 200,
+                                           .ra = 60,
+                                           .dec = -35,
+                                           .scale = 0.2,
+                                           .years = 10,
+                                           .faint_limit = 28,
+                                           .bright_limit = 15,
+                                           .galaxy_density = 11000,
+                                           .star_density = 4000,
+                                           .galaxy_slope = 0.42,
+                                           .galaxy_faint_slope = 0.31,
+                                           .star_slope = 0.16,
+                                           .star_faint_slope = 0.06,
+                                           .break_magnitude = 21,
+                                           .density_low = 0.3,
+                                           .density_high = 4,
+                                           .seeing = 1,
+                                           .spread = 1,
+                                           .psf_ellipticity = 0.015,
+                                           .psf_gradient = 0.01,
+                                           .sky_gradient = 0.02,
+                                           .sky_factor = 1,
+                                           .noise_mismatch = 0.03,
+                                           .correlation = 0.1,
+                                           .resampled = 0,
+                                           .bad_columns = 0.1,
+                                           .cosmics = 2,
+                                           .cosmics_unmasked = 0.05,
+                                           .saturation = 1,
+                                           .bleed = 1};
 
 void sq_sim_optical_defaults(sq_sim_preset preset, sq_sim_optical_config *config)
 {

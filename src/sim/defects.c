@@ -56,10 +56,19 @@ static sq_status bleed(sim_scene *scene, int band, const sq_sim_source *s)
         return SQ_OK;
     double excess = s->flux[band] * peak / b->saturation - 1;
     double length = fmin(scene->margin, 3 * sqrt(excess) + 0.15 * excess);
-    sim_defect d = {.kind = SIM_BLEED, .band = band, .masked = 1, .x = s->x, .y = s->y - length,
-                    .dx = fmin(3, 0.5 + 0.3 * log(1 + excess)), .dy = 2 * length};
+    sim_defect d = {.kind = SIM_BLEED,
+                    .band = band,
+                    .masked = 1,
+                    .x = s->x,
+                    .y = s->y - length,
+                    .dx = fmin(3, 0.5 + 0.3 * log(1 + excess)),
+                    .dy = 2 * length};
     sq_status rc = add(scene, &d);
-    d = (sim_defect){.kind = SIM_HALO, .band = band, .masked = 1, .x = s->x, .y = s->y,
+    d = (sim_defect){.kind = SIM_HALO,
+                     .band = band,
+                     .masked = 1,
+                     .x = s->x,
+                     .y = s->y,
                      .amount = fmin(scene->margin, 4 * sqrt(excess + 1) + 2)};
     return rc == SQ_OK ? add(scene, &d) : rc;
 }
@@ -86,13 +95,21 @@ static int64_t at(const sim_planes *p, int64_t x, int64_t y)
     return (y - p->y0) * p->nx + (x - p->x0);
 }
 
-static int64_t above(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t below(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t above(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+static int64_t below(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
-/* A dead column. SDSS frames interpolate over it, which leaves less noise, and say so; afw exposures mark it BAD. */
+/* A dead column. SDSS frames interpolate over it, which leaves less noise, and say so; afw
+ * exposures mark it BAD. */
 static void apply_column(const sim_planes *p, const sim_defect *d, int interpolated)
 {
-    int64_t low = above((int64_t)d->y, p->y0), high = below((int64_t)d->y + (int64_t)d->dy, p->y0 + p->ny);
+    int64_t low = above((int64_t)d->y, p->y0),
+            high = below((int64_t)d->y + (int64_t)d->dy, p->y0 + p->ny);
     for (int64_t y = low; y < high; y++) {
         int64_t i = at(p, (int64_t)d->x, y);
         if (i < 0)
@@ -121,7 +138,8 @@ static void apply_cosmic(const sim_planes *p, const sim_defect *d, int interpola
 
 static void apply_bleed(const sim_planes *p, const sim_defect *d, float limit)
 {
-    int64_t low = above(llround(d->y), p->y0), high = below(llround(d->y + d->dy), p->y0 + p->ny - 1);
+    int64_t low = above(llround(d->y), p->y0),
+            high = below(llround(d->y + d->dy), p->y0 + p->ny - 1);
     int64_t left = llround(d->x - d->dx), right = llround(d->x + d->dx);
     for (int64_t y = low; y <= high; y++) {
         for (int64_t x = left; x <= right; x++) {

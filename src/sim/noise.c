@@ -23,8 +23,8 @@ static void white_row(const sim_scene *scene, int band, int64_t y, int64_t a, in
     }
 }
 
-void sim_noise(const sim_scene *scene, int band, int64_t x0, int64_t y0, int nx, int ny, float *work,
-               float *out)
+void sim_noise(const sim_scene *scene, int band, int64_t x0, int64_t y0, int nx, int ny,
+               float *work, float *out)
 {
     const sim_band *b = &scene->band[band];
     if (b->white) {

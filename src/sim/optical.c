@@ -15,10 +15,11 @@ static const double MARGIN = 60, SAMPLE_MARGIN = 20;
 static sq_status check(const sq_sim_optical_config *c)
 {
     if (c->faint_limit <= c->bright_limit)
-        return sq_fail(SQ_ERR_CONFIG, "faint_limit: %g is not above bright_limit %g", c->faint_limit,
-                       c->bright_limit);
+        return sq_fail(SQ_ERR_CONFIG, "faint_limit: %g is not above bright_limit %g",
+                       c->faint_limit, c->bright_limit);
     if (c->density_high < c->density_low || !(c->density_low > 0))
-        return sq_fail(SQ_ERR_CONFIG, "density_high: %g and density_low %g are no range of positive factors",
+        return sq_fail(SQ_ERR_CONFIG,
+                       "density_high: %g and density_low %g are no range of positive factors",
                        c->density_high, c->density_low);
     if (c->overlap >= c->tile_nx || c->overlap >= c->tile_ny)
         return sq_fail(SQ_ERR_CONFIG, "overlap: %lld pixels is not below the tile's side",
@@ -26,7 +27,8 @@ static sq_status check(const sq_sim_optical_config *c)
     double wide = (double)(c->tile_nx - c->overlap) * (double)c->tiles_x * c->scale / 3600;
     double high = (double)(c->tile_ny - c->overlap) * (double)c->tiles_y * c->scale / 3600;
     if (wide > 60 || high > 60)
-        return sq_fail(SQ_ERR_CONFIG, "tiles_x, tiles_y: %.1f x %.1f degrees do not fit on one tangent plane (60)",
+        return sq_fail(SQ_ERR_CONFIG,
+                       "tiles_x, tiles_y: %.1f x %.1f degrees do not fit on one tangent plane (60)",
                        wide, high);
     return SQ_OK;
 }

@@ -100,8 +100,8 @@ static void draw_ellipticity(sq_rng *rng, double rms, double *e1, double *e2)
     } while (*e1 * *e1 + *e2 * *e2 > 0.64);
 }
 
-/* Pure bulges are red and bright, pure disks faint; the fractions follow the catalogued ones of CatSim below
- * r = 22 and of SDSS above. */
+/* Pure bulges are red and bright, pure disks faint; the fractions follow the catalogued ones of
+ * CatSim below r = 22 and of SDSS above. */
 static double draw_bulge_fraction(double r, double g_r, sq_rng *rng)
 {
     double red = 1 / (1 + exp(-(g_r - 0.8) / 0.12));
@@ -120,7 +120,9 @@ static void draw_galaxy(double r, double g_r, double log_radius, sq_rng *rng, sq
     double main = clamp(exp(log_radius), 0.06, 12);
     s->bulge_fraction = fraction;
     s->disk_radius = fraction < 1 ? main : 0;
-    s->bulge_radius = fraction == 1 ? main : fraction > 0 ? clamp(main * clamp(ratio, 0.05, 1.5), 0.05, 12) : 0;
+    s->bulge_radius = fraction == 1  ? main
+                      : fraction > 0 ? clamp(main * clamp(ratio, 0.05, 1.5), 0.05, 12)
+                                     : 0;
     draw_ellipticity(rng, DISK_ELLIPTICITY, &s->disk_e1, &s->disk_e2);
     /* Bulges are rounder; their position angle is the disk's with some scatter. */
     double a, b, share = 0.5 * BULGE_ELLIPTICITY / DISK_ELLIPTICITY;
@@ -135,7 +137,8 @@ static void draw_galaxy(double r, double g_r, double log_radius, sq_rng *rng, sq
     s->e2 = fraction * s->bulge_e2 + (1 - fraction) * s->disk_e2;
 }
 
-/* Light of a circular profile of unit half-light radius within x; gamma(2) and gamma(8) in closed form. */
+/* Light of a circular profile of unit half-light radius within x; gamma(2) and gamma(8) in closed
+ * form. */
 static double within(int n, double x)
 {
     double b = n == 1 ? 1.6783469900166605 : 7.6692494425008036;

@@ -75,8 +75,8 @@ void sim_psf_stamp(const sim_psf *psf, double u, double v, float *stamp)
         stamp[i] = 0;
     for (int k = 0; k < psf->count; k++) {
         double c = psf->variance[k];
-        sim_add_gaussian(stamp, 0, 0, N, N, N / 2, N / 2, psf->flux[k], c * s.xx, c * s.xy, c * s.yy,
-                         1e-9, N);
+        sim_add_gaussian(stamp, 0, 0, N, N, N / 2, N / 2, psf->flux[k], c * s.xx, c * s.xy,
+                         c * s.yy, 3e-8, N);
     }
     double sum = 0;
     for (int i = 0; i < N * N; i++)
@@ -90,7 +90,6 @@ double sim_psf_area(const sim_psf *psf)
     double sum = 0;
     for (int i = 0; i < psf->count; i++)
         for (int k = 0; k < psf->count; k++)
-            sum += psf->flux[i] * psf->flux[k] /
-                   (2 * M_PI * (psf->variance[i] + psf->variance[k]));
+            sum += psf->flux[i] * psf->flux[k] / (2 * M_PI * (psf->variance[i] + psf->variance[k]));
     return 1 / sum;
 }

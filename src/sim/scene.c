@@ -36,8 +36,8 @@ static sq_status draw_box(sim_scene *scene, sq_rng *rng, double x0, double y0, d
             s->x = sq_rng_range(rng, x0, x1);
             s->y = sq_rng_range(rng, y0, y1);
             sim_draw_source(scene, rng, star, s);
-            if (s->x < -scene->margin || s->y < -scene->margin || s->x > scene->nx + scene->margin ||
-                s->y > scene->ny + scene->margin)
+            if (s->x < -scene->margin || s->y < -scene->margin ||
+                s->x > scene->nx + scene->margin || s->y > scene->ny + scene->margin)
                 continue;
             scene->count++;
         }
@@ -48,7 +48,8 @@ static sq_status draw_box(sim_scene *scene, sq_rng *rng, double x0, double y0, d
 sq_status sim_scene_sources(sim_scene *scene, double left, double bottom)
 {
     double side = CELL / scene->scale, m = scene->margin;
-    int64_t a = (int64_t)floor((left - m) / side), b = (int64_t)floor((left + scene->nx + m) / side);
+    int64_t a = (int64_t)floor((left - m) / side),
+            b = (int64_t)floor((left + scene->nx + m) / side);
     int64_t c = (int64_t)floor((bottom - m) / side);
     int64_t d = (int64_t)floor((bottom + scene->ny + m) / side);
     for (int64_t j = c; j <= d; j++) {
@@ -187,8 +188,15 @@ sq_status sim_scene_render(const sim_scene *scene, int64_t x0, int64_t y0, sq_cu
     for (int b = 0; b < c->nband; b++) {
         const sim_band *band = &scene->band[b];
         int64_t at = sq_cutout_plane(c, b);
-        sim_planes p = {x0, y0, c->nx, c->ny, c->image + at, c->variance + at, c->sky + at,
-                        c->sky_sigma + at, c->mask + at};
+        sim_planes p = {x0,
+                        y0,
+                        c->nx,
+                        c->ny,
+                        c->image + at,
+                        c->variance + at,
+                        c->sky + at,
+                        c->sky_sigma + at,
+                        c->mask + at};
         sim_render_band(scene, b, &p, work);
         memcpy(c->band[b], names[b], strlen(names[b]) + 1);
         c->gain[b] = band->gain;

@@ -21,8 +21,9 @@ static sq_status render_strips(const sim_scene *scene, int band, float *image, f
     for (int64_t y = 0; y < scene->ny; y += STRIP) {
         int ny = (int)(scene->ny - y < STRIP ? scene->ny - y : STRIP);
         int64_t at = y * nx;
-        sim_planes p = {0, y, nx, ny, image + at, variance + at, scratch, scratch + (int64_t)STRIP * nx,
-                        mask + at};
+        sim_planes p = {
+            0,        y, nx, ny, image + at, variance + at, scratch, scratch + (int64_t)STRIP * nx,
+            mask + at};
         sim_render_band(scene, band, &p, work);
     }
 cleanup:
@@ -143,7 +144,8 @@ static sq_status column(sq_h5 *file, const char *name, int64_t n, const double *
         SQ_TRY(column(file, #member, n, value));                                                   \
     } while (0)
 
-static sq_status write_fluxes(sq_h5 *file, int preset, const sq_sim_source *s, int64_t n, double *value)
+static sq_status write_fluxes(sq_h5 *file, int preset, const sq_sim_source *s, int64_t n,
+                              double *value)
 {
     const char *const *names;
     char name[32];
