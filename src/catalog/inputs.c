@@ -77,16 +77,24 @@ static psf_shape measure_psf(const float *stamp)
 {
     double width2 = 2.0, e1 = 0.0, e2 = 0.0;
     for (int step = 0; step < MOMENT_STEPS; step++) {
-        double sum = 0.0, xx = 0.0, yy = 0.0, xy = 0.0;
-        for (int j = 0; j < SQ_PSF_SIDE; j++)
+        double sum = 0.0, xx = 0.0, yy = 0.0, xy = 0.0, window[SQ_PSF_SIDE];
+        for (int i = 0; i < SQ_PSF_SIDE; i++) {
+            double d = i - SQ_PSF_SIDE / 2;
+            window[i] = exp(-0.5 * d * d / width2);
+        }
+        for (int j = 0; j < SQ_PSF_SIDE; j++) {
+            double row = 0.0, row_x = 0.0, row_xx = 0.0, dy = j - SQ_PSF_SIDE / 2;
             for (int i = 0; i < SQ_PSF_SIDE; i++) {
-                double dx = i - SQ_PSF_SIDE / 2, dy = j - SQ_PSF_SIDE / 2;
-                double w = exp(-0.5 * (dx * dx + dy * dy) / width2) * stamp[j * SQ_PSF_SIDE + i];
-                sum += w;
-                xx += w * dx * dx;
-                yy += w * dy * dy;
-                xy += w * dx * dy;
+                double w = window[i] * stamp[j * SQ_PSF_SIDE + i], dx = i - SQ_PSF_SIDE / 2;
+                row += w;
+                row_x += w * dx;
+                row_xx += w * dx * dx;
             }
+            sum += window[j] * row;
+            xx += window[j] * row_xx;
+            yy += window[j] * row * dy * dy;
+            xy += window[j] * row_x * dy;
+        }
         double size = sum > 0.0 ? (xx + yy) / sum : 0.0;
         if (!(size > 0.05) || size > 400.0)
             break;
