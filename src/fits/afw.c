@@ -214,20 +214,8 @@ static sq_status read_band(sq_band *band, int64_t x0, int64_t y0, int nx, int ny
     sq_hasher_add(hasher, out->variance, n * sizeof *out->variance);
     finish_pixels(b, out, n);
     SQ_TRY(fill_sky_variance(out, nx, ny));
-    for (int y = 0; y < ny; y++) {
-        /* The level is a bilinear function between nodes that are far apart: its ends and a line
-         * will do for a row of a box unless a node's column crosses it, so it is taken every 16
-         * pixels. */
-        float *row = out->sky + (size_t)y * nx;
-        double from = 0, to = 0;
-        for (int x = 0; x < nx; x++) {
-            if (x % 16 == 0) {
-                from = sq_psf_grid_sky(b->psf, b->number, (double)(x0 + x), (double)(y0 + y));
-                to = sq_psf_grid_sky(b->psf, b->number, (double)(x0 + x + 16), (double)(y0 + y));
-            }
-            row[x] = (float)(from + (to - from) * (x % 16) / 16);
-        }
-    }
+    for (int y = 0; y < ny; y++)
+        sq_psf_grid_sky_row(b->psf, b->number, y0 + y, x0, nx, out->sky + (size_t)y * nx);
 cleanup:
     return rc;
 }

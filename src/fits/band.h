@@ -70,8 +70,9 @@ void sq_psf_grid_close(sq_psf_grid *grid);
 int sq_psf_grid_band(const sq_psf_grid *grid, const char *name);
 sq_status sq_psf_grid_at(const sq_psf_grid *grid, int band, double x, double y, float *out);
 sq_hash sq_psf_grid_hash(const sq_psf_grid *grid);
-/* The sky level at a pixel, 0 when the file has none. */
-double sq_psf_grid_sky(const sq_psf_grid *grid, int band, double x, double y);
+/* The sky level of n pixels of row y from column x0 on, 0 when the file has none. */
+void sq_psf_grid_sky_row(const sq_psf_grid *grid, int band, int64_t y, int64_t x0, int n,
+                         float *out);
 void sq_psf_grid_size(const sq_psf_grid *grid, int64_t *nx, int64_t *ny);
 
 /* Copy a stamp of `side`^2 into one of SQ_PSF_SIDE^2 about the same centre and scale it to unit

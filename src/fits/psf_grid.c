@@ -232,14 +232,20 @@ sq_status sq_psf_grid_at(const sq_psf_grid *g, int band, double x, double y, flo
     return SQ_OK;
 }
 
-double sq_psf_grid_sky(const sq_psf_grid *g, int band, double x, double y)
+void sq_psf_grid_sky_row(const sq_psf_grid *g, int band, int64_t y, int64_t x0, int n, float *out)
 {
-    size_t index[4];
-    double weight[4], v = 0;
-    if (!g->sky)
-        return 0;
-    corners(g, band, x, y, index, weight);
-    for (int c = 0; c < 4; c++)
-        v += weight[c] * g->sky[index[c]];
-    return v;
+    double line[MAX_NODES], w;
+    if (!g->sky) {
+        memset(out, 0, (size_t)n * sizeof *out);
+        return;
+    }
+    int ky = bracket(g->at_y, g->nodes_y, (double)y, &w);
+    const float *low = g->sky + ((size_t)band * g->nodes_y + ky) * g->nodes_x;
+    const float *high = g->nodes_y > 1 ? low + g->nodes_x : low;
+    for (int k = 0; k < g->nodes_x; k++)
+        line[k] = low[k] + w * ((double)high[k] - low[k]);
+    for (int i = 0; i < n; i++) {
+        int k = bracket(g->at_x, g->nodes_x, (double)(x0 + i), &w);
+        out[i] = (float)(line[k] + (g->nodes_x > 1 ? w * (line[k + 1] - line[k]) : 0));
+    }
 }
