@@ -161,8 +161,8 @@ class Merge(unittest.TestCase):
             data = bytearray(file.read())
         copy = os.path.join(self.folder, "flipped.h5")
         chance = random.Random(5)
-        places = list(range(0, 512, 29)) + [511, 512, 520, len(data) - 1]
-        places += [chance.randrange(len(data)) for _ in range(150)]
+        places = list(range(0, 512, 61)) + [511, 512, 520, len(data) - 1]
+        places += [chance.randrange(len(data)) for _ in range(40)]
         for place in places:
             bit = 1 << chance.randrange(8)
             data[place] ^= bit
