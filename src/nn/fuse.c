@@ -164,6 +164,8 @@ static int find_swish(const fuser *f, int v, int *sigmoid, int *product)
         if (!ns->op || ns->op->code != NN_EW_SIGMOID || !np->op || np->op->code != NN_EW_MUL)
             continue;
         int o = ns->out[0];
+        if (f->e->fused[s].head != s || f->e->fused[p].head != p)
+            continue;   /* already part of another chain */
         if (f->uses[o] != 1 || f->reader[o][0] != p || f->e->instance.value[v].type != NN_F32 ||
             !same_shape(&f->e->instance.value[v], &f->e->instance.value[np->out[0]]))
             continue;
@@ -226,7 +228,30 @@ cleanup:
     return rc;
 }
 
-static sq_status fold_batchnorm(fx_node *h, const nn_call *call, int64_t channels)
+static int all_constant(const fuser *f, const nn_node *node, int first)
+{
+    for (int k = first; k < node->inputs; k++) {
+        if (node->in[k] >= 0 && !nn_is_constant(&f->e->instance, node->in[k]))
+            return 0;
+    }
+    return 1;
+}
+
+/* The convolution whose bare result is `value` and goes nowhere else; NULL: there is none. */
+static fx_node *bare_convolution(const fuser *f, int value)
+{
+    int producer = f->m->value[value].producer;
+    int head = producer < 0 ? -1 : f->e->fused[producer].head;
+    if (head < 0 || f->uses[value] != 1 || f->e->fused[head].posts > 0)
+        return NULL;
+    const nn_node *node = &f->m->node[head];
+    if (strcmp(node->op_name, "Conv") != 0 && strcmp(node->op_name, "ConvTranspose") != 0)
+        return NULL;
+    return all_constant(f, node, 1) ? &f->e->fused[head] : NULL;
+}
+
+/* other: a convolution whose result has been added, NULL: none. */
+static sq_status fold_batchnorm(fx_node *h, fx_node *other, const nn_call *call, int64_t channels)
 {
     double *a = NULL, *b = NULL, epsilon;
     sq_status rc;
@@ -239,19 +264,27 @@ static sq_status fold_batchnorm(fx_node *h, const nn_call *call, int64_t channel
         b[c] = nn_get(call->in[2], c) - nn_get(call->in[3], c) * a[c];
     }
     fold_affine(h, channels, a, b);
+    if (other) {
+        SQ_TRY(need_affine(other, channels));
+        memset(b, 0, (size_t)channels * sizeof *b);
+        fold_affine(other, channels, a, b);
+    }
 cleanup:
     sq_free(a);
     sq_free(b);
     return rc;
 }
 
-static int all_constant(const fuser *f, const nn_node *node, int first)
+/* BatchNormalization of a convolution, or of the sum of two. */
+static sq_status take_batchnorm(fuser *f, fx_node *h, const nn_call *call, int *taken)
 {
-    for (int k = first; k < node->inputs; k++) {
-        if (node->in[k] >= 0 && !nn_is_constant(&f->e->instance, node->in[k]))
-            return 0;
-    }
-    return 1;
+    fx_node *other = NULL;
+    if (h->posts > 1 || (h->posts == 1 && h->post[0].alg != dnnl_binary_add))
+        return SQ_OK;
+    if (h->posts == 1 && !(other = bare_convolution(f, h->post[0].other)))
+        return SQ_OK;
+    *taken = 1;
+    return fold_batchnorm(h, other, call, call->in[0]->dim[1]);
 }
 
 /* A binary node after the chain: into the weights, or as a post-op. */
@@ -304,13 +337,11 @@ static sq_status extend(fuser *f, int head, int axis, int v, int *last, int *gro
     dnnl_alg_kind_t alg;
     float alpha, beta;
     ex_call(f->e, n, &call);
-    if (f->e->fused[n].stage != h->stage || !node->op)
+    if (f->e->fused[n].stage != h->stage || f->e->fused[n].head != n || !node->op)
         return SQ_OK;
     if (strcmp(node->op_name, "BatchNormalization") == 0) {
-        if (axis == 1 && h->posts == 0 && node->in[0] == v && all_constant(f, node, 1)) {
-            rc = fold_batchnorm(h, &call, f->e->instance.value[v].dim[1]);
-            taken = 1;
-        }
+        if (axis == 1 && node->in[0] == v && all_constant(f, node, 1))
+            rc = take_batchnorm(f, h, &call, &taken);
     } else if (node->in[0] == v && fx_is_activation(&call, &alg, &alpha, &beta)) {
         taken = push(h, alg, alpha, beta, -1, n);
     } else if (node->op->code >= NN_EW_ADD) {

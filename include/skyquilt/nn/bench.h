@@ -1,0 +1,20 @@
+/* Measurements of the machine and of an engine, in seconds of the monotonic clock and FLOP/s. One thread. Local. */
+#ifndef SQ_NN_BENCH_H
+#define SQ_NN_BENCH_H
+
+#include "nn/model.h"
+
+/* One bare 3x3 convolution of a 1 x channels x side x side image to as many channels with a fused ReLU, in the
+ * layouts that oneDNN likes best: the best FLOP/s of repeats over about `seconds`. */
+sq_status sq_bench_convolution(int channels, int side, sq_precision precision, double seconds,
+                               double *flops);
+
+/* The sum over the engine's primitives, each run alone `repeats` times: *compute over those that the model's nodes
+ * ask for, *moves over the reorders and copies that layouts add. Best times. The engine must have run a complete
+ * pass with inputs and outputs that are still there. */
+sq_status sq_engine_bare(sq_engine *engine, int repeats, double *compute, double *moves);
+
+/* The implementation that operation i uses: "jit:avx512_core", "naive" ... */
+const char *sq_engine_implementation(const sq_engine *engine, int i);
+
+#endif
