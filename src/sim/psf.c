@@ -36,7 +36,10 @@ void sim_psf_moffat(sim_psf *psf, double fwhm, double beta)
 {
     double alpha2 = 0.25 * fwhm * fwhm / (pow(2, 1 / beta) - 1);
     psf->count = 0;
-    add_power_law(psf, 1, alpha2, beta, -3.2, 2.4, 9);
+    /* Wide enough that what is left out of the wing holds a few 1e-4 of the flux. */
+    double low = -7.5 / (beta - 1), high = 2.4;
+    int count = 2 + (int)((high - low) / 0.6);
+    add_power_law(psf, 1, alpha2, beta, low, high, count < SIM_PSF_MAX ? count : SIM_PSF_MAX);
     normalise(psf);
 }
 

@@ -99,7 +99,7 @@ static void add_profile(const sim_scene *scene, int band, const sim_shape *psf_s
             held += part[j];
             moment += part[j] * variance[j];
             double next = j + 1 < count ? variance[j + 1] * radius * radius : INFINITY;
-            if (next < 0.02 * v)
+            if (next < 0.01 * v)
                 continue;
             double w = moment / held;
             sim_add_gaussian(plane, x0, y0, nx, ny, x, y, flux * b->psf.flux[k] * held,

@@ -69,5 +69,5 @@ def show(name, n, count, low, high):
 
 if __name__ == "__main__":
     print("/* Made by tools/train/fit_profiles.py; do not edit. Fluxes sum to 1, variances in half-light radii squared. */")
-    show("disk", 1, 6, 0.02, 2)
+    show("disk", 1, 7, 0.02, 2)
     show("bulge", 4, 9, 0.001, 60)
