@@ -5,6 +5,6 @@
 
 #include "probe/probe.h"
 
-extern const sq_probe_class sq_map_probe;
+extern const sq_probe_class sq_map_probe, sq_tile_probe;
 
 #endif

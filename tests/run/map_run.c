@@ -1,4 +1,4 @@
-/* `run` for the map probe of the tests: map_run CONFIG OUTPUT. Exits like `skyquilt run`. */
+/* `run` for the probes of the tests: map_run CONFIG OUTPUT. Exits like `skyquilt run`. */
 #include <stdio.h>
 #include <unistd.h>
 
@@ -16,6 +16,8 @@ int main(int argc, char **argv)
     sq_run_options options = {.config = argv[1], .output = argv[2]};
     sq_run_verdict verdict = {0};
     sq_status rc = sq_probe_register(&sq_map_probe);
+    if (rc == SQ_OK)
+        rc = sq_probe_register(&sq_tile_probe);
     if (rc == SQ_OK)
         rc = sq_run(world, &options, &verdict);
     if (sq_comm_rank(world) == 0) {
