@@ -15,7 +15,7 @@ typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef int32_t lanes_i __attribute__((vector_size(4 * LANES)));
 
 /* row[i] += peak * exp(-h * (i - centre)^2) for i in [low, high], a block of LANES pixels at a
- * time; `row` is indexed like i and may be written in [first, last). Elementwise operations only
+ * time; `row` is indexed like i and may be written in [first, last); low is a multiple of LANES. Elementwise operations only
  * (no contraction, no sums over lanes), so that every instruction set gives the same bits. exp by
  * 2^n times a polynomial, 1e-7 relative. */
 CLONES static void add_row(float *row, int first, int last, int low, int high, float centre,
@@ -23,8 +23,7 @@ CLONES static void add_row(float *row, int first, int last, int low, int high, f
 {
     const lanes step = {0, 1, 2, 3, 4, 5, 6, 7}, floor_y = step * 0 - 120.0f;
     h *= -1.44269504f;
-    /* Blocks start at multiples of LANES from the source's pixel, whatever the box. */
-    for (int start = low & ~(LANES - 1); start <= high; start += LANES) {
+    for (int start = low; start <= high; start += LANES) {
         lanes t = ((float)start + step) - centre, y = h * (t * t);
         lanes_i under = y < floor_y;
         y = (lanes)(((lanes_i)y & ~under) | ((lanes_i)floor_y & under));
@@ -72,10 +71,14 @@ void sim_add_gaussian(float *plane, int64_t x0, int64_t y0, int nx, int ny, doub
         int64_t a = (int64_t)ceil(fmax(centre - half, x - reach)) - ix;
         int64_t b = (int64_t)floor(fmin(centre + half, x + reach)) - ix;
         int64_t first = x0 - ix, last = first + nx;
-        if (a > b || a >= last || b < first)
+        if (a > b)
             continue;
-        /* Relative to the source's own pixel, so that the bits do not depend on the box. */
-        a = a < first - LANES ? first - LANES : a;
+        /* Whole blocks, relative to the source's own pixel, so that the bits do not depend on the box. */
+        a &= ~(int64_t)(LANES - 1);
+        b |= LANES - 1;
+        if (a >= last || b < first)
+            continue;
+        a = a < first - LANES ? (first - LANES) & ~(int64_t)(LANES - 1) : a;
         b = b > last ? last : b;
         add_row(plane + (j - y0) * nx - first, (int)first, (int)last, (int)a, (int)b,
                 (float)(centre - (double)ix), h, (float)(peak * exp(-0.5 * dy * dy / cyy)));
@@ -113,8 +116,8 @@ static void add_profile(const sim_scene *scene, int band, const sim_shape *psf_s
 void sim_add_source(const sim_scene *scene, int band, const sq_sim_source *s, float *plane,
                     int64_t x0, int64_t y0, int nx, int ny)
 {
-    if (s->x < x0 - scene->margin || s->x > x0 + nx + scene->margin || s->y < y0 - scene->margin ||
-        s->y > y0 + ny + scene->margin)
+    double reach = scene->margin + LANES;
+    if (s->x < x0 - reach || s->x > x0 + nx + reach || s->y < y0 - reach || s->y > y0 + ny + reach)
         return;
     const sim_band *b = &scene->band[band];
     sim_shape shape;
