@@ -1,0 +1,336 @@
+"""The science tables of the catalog probe: simulated sky, SDSS 94-1-12 and M2, beside Source Extractor.
+
+Every catalogue is judged by `skyquilt validate` with the same footprint, radius and truth. Source Extractor's settings are
+chosen on a validation sky of another seed; on the real field, where there is no second truth, on the field itself,
+which favours it.
+"""
+import glob
+import os
+import shutil
+import tempfile
+import time
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+
+import evaluate_common as common
+from evaluate_common import say
+from peers import images, sextractor
+
+MODEL = os.path.join(common.ROOT, "tools", "models", "sdss.onnx")
+PIXEL = 0.396
+MATCH = 1.5 * PIXEL
+LIMITS = (20.0, 21.0, 22.0, 22.5, 23.0)
+BANDS = "ugriz"
+DETECTION_BANDS = ("r", "gri")
+TRAINING_SEED_LIMIT = 1000      # seeds from here on are for tests
+
+
+def nanojansky(mag):
+    return 10 ** (-0.4 * (np.asarray(mag, float) - 31.4))
+
+
+def brighter_rows(report):
+    """Completeness, purity and F1 at the limits, from the cumulative bins."""
+    rows = {}
+    for entry in report["brighter"]:
+        for limit in LIMITS:
+            if abs(entry["high"] - limit) < 1e-6:
+                rows[f"{limit:g}"] = {k: entry[k] for k in (
+                    "truth", "found", "completeness", "purity", "f1", "star_completeness",
+                    "galaxy_completeness", "class_accuracy", "star_accuracy", "galaxy_accuracy")}
+    return rows
+
+
+def coverage_rows(report):
+    return {q["name"]: {"n": q["all"]["n"], "median": q["all"]["median"], "mad": q["all"]["mad"],
+                        "pull_median": q["all"]["pull_median"], "pull_mad": q["all"]["pull_mad"],
+                        "coverage": q["all"]["coverage"], "intervals": q["intervals"]}
+            for q in report["quantities"]}
+
+
+def show_table(title, reports):
+    say(f"\n{title}\n  {'':<28}" + "".join(f"  r < {limit:<15g}" for limit in LIMITS[1:]))
+    for name, report in reports.items():
+        rows, line = brighter_rows(report), f"  {name:<28}"
+        for limit in LIMITS[1:]:
+            row = rows.get(f"{limit:g}")
+            values = [row[k]["value"] for k in ("completeness", "purity", "f1")] if row else [None] * 3
+            line += "  " + "/".join("  -  " if v is None else f"{v:.3f}" for v in values) + "  "
+        say(line)
+    say("  (completeness/purity/F1)")
+
+
+def show_coverage(title, report):
+    say(f"\n{title}: median, scaled MAD, pull MAD, coverage of 50/68/90/95%")
+    for name, q in coverage_rows(report).items():
+        if q["intervals"] == "none":
+            continue
+        cover = " ".join("  -  " if q["coverage"][k]["value"] is None else f"{q['coverage'][k]['value']:.3f}"
+                         for k in ("50", "68", "90", "95"))
+        number = {k: q[k]["value"] for k in ("median", "mad", "pull_mad")}
+        say(f"  {name:<20} {number['median'] or 0:9.4f} {number['mad'] or 0:9.4f} "
+            f"{number['pull_mad'] or 0:6.2f}  {cover}  {q['intervals']}")
+
+
+def skyquilt_run(folder, name, tiles, ranks=3):
+    """Run the catalog probe over a folder of tiles; gives the release's path and seconds."""
+    work = os.path.join(folder, name)
+    os.makedirs(work, exist_ok=True)
+    config = os.path.join(work, "survey.yaml")
+    with open(config, "w") as out:
+        out.write(f"probe: catalog\nindex: {work}/tiles.h5\nmodel: {MODEL}\nthreshold: 0.05\n")
+    common.run("index", "--output", os.path.join(work, "tiles.h5"), "--quiet", tiles)
+    _, seconds = common.run("run", config, "--output", os.path.join(work, "out"), "--quiet", ranks=ranks)
+    return os.path.join(work, "out", "release.h5"), seconds
+
+
+def measure(runner_list, settings, bands="r"):
+    """Source Extractor on several tiles, joined."""
+    parts = [runner.run(settings, bands) for runner in runner_list]
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def best_settings(runner_list, grid, judge):
+    """The settings whose report has the highest F1 at r < 22."""
+    scores = []
+    for settings in grid:
+        row = brighter_rows(judge(measure(runner_list, settings)))["22"]
+        scores.append((row["f1"]["value"] or 0, settings))
+    scores.sort(key=lambda entry: (-entry[0], entry[1].label()))
+    return scores[0][1], [{"settings": s.label(), "f1": f} for f, s in scores]
+
+
+def settings_grid(quick):
+    if quick:
+        return sextractor.grid(DETECTION_BANDS, thresholds=(0.8, 1.0, 1.5), areas=(1, 3), contrasts=(0.0005,))
+    return sextractor.grid(DETECTION_BANDS)
+
+
+def simulate(folder, name, seed, quick):
+    sky = os.path.join(folder, name)
+    nx, ny = (1024, 1024) if quick else (2048, 1489)
+    config = os.path.join(folder, name + ".yaml")
+    with open(config, "w") as out:
+        out.write(f"preset: sdss\nseed: {seed}\ntile_nx: {nx}\ntile_ny: {ny}\ntiles_x: 2\n"
+                  f"tiles_y: {1 if quick else 2}\noverlap: 0\n")
+    common.run("simulate", config, "--output", sky, "--quiet", ranks=2)
+    stems = sorted(p[:-len("-psf.fits")] for p in glob.glob(os.path.join(sky, "*-psf.fits")))
+    return sky, os.path.join(sky, "truth.h5"), stems
+
+
+def simulated_sky(folder, seed, quick):
+    """Held-out simulated survey: skyquilt and Source Extractor."""
+    say("simulated sky: simulate, run, Source Extractor")
+    sky, truth, stems = simulate(folder, "test-sky", seed, quick)
+    _, tuning_truth, tuning_stems = simulate(folder, "validation-sky", seed + 1, quick)
+    release, seconds = skyquilt_run(folder, "simulated", sky)
+    options = {"match": MATCH, "bins": "16,0.5", "limit": 23.0, "seed": seed}
+    reports = {"skyquilt": common.validate(release, truth, folder, "simulated", **options)}
+
+    def judge_with(truth_file, tiles_of):
+        def judge(catalogue):
+            path = os.path.join(folder, "peer.h5")
+            common.write_catalogue(path, catalogue, tiles_of)
+            return common.validate(path, truth_file, folder, "peer", **options, replicas=0)
+        return judge
+
+    runners = [sextractor.Runner(images.read_exposure(stem)) for stem in tuning_stems[:1 if quick else 2]]
+    settings, scan = best_settings(runners, settings_grid(quick), judge_with(tuning_truth, None))
+    for runner in runners:
+        runner.close()
+    runners = [sextractor.Runner(images.read_exposure(stem)) for stem in stems]
+    path = os.path.join(folder, "peer-test.h5")
+    common.write_catalogue(path, measure(runners, settings, "gri"), release)
+    for runner in runners:
+        runner.close()
+    name = f"Source Extractor ({settings.bands})"
+    reports[name] = common.validate(path, truth, folder, "peer-test", **options)
+    show_table("simulated sky, truth = what was drawn", reports)
+    show_coverage("simulated sky, skyquilt", reports["skyquilt"])
+    return {"seconds": seconds, "settings": settings.label(), "scan": scan[:8],
+            "brighter": {k: brighter_rows(r) for k, r in reports.items()},
+            "bins": {k: r["bins"] for k, r in reports.items()},
+            "quantities": coverage_rows(reports["skyquilt"]),
+            "auc": {k: r["star_galaxy"]["auc"] for k, r in reports.items() if "star_galaxy" in r},
+            "reliability": reports["skyquilt"].get("reliability")}
+
+
+def coadd_truth(path, folder):
+    """The Stripe-82 coadd catalogue: PSF fluxes of stars, composite model fluxes of galaxies."""
+    rows = fits.getdata(path, 1)
+    galaxy = rows["galaxy_bool"].astype(bool)
+    columns = {"ra": rows["ra"], "dec": rows["dec"], "star": (~galaxy).astype(np.int32)}
+    fraction = rows["fracdev_r"].astype(float)
+    for band in BANDS:
+        model = (fraction * nanojansky(rows["devmag_" + band])
+                 + (1 - fraction) * nanojansky(rows["expmag_" + band]))
+        columns["flux_" + band] = np.where(galaxy, model, nanojansky(rows["psfmag_" + band]))
+    out = os.path.join(folder, "coadd-truth.h5")
+    common.write_catalogue(out, columns)
+    return out
+
+
+def photo_catalogue(path):
+    """SDSS Photo's primary objects that are not parents, as a catalogue; also the table itself."""
+    rows = fits.getdata(path, 1)
+    rows = rows[rows["NCHILD"] == 0]
+    star = rows["OBJC_TYPE"] == 6
+    columns = {"ra": rows["RA"], "dec": rows["DEC"], "star_probability": star.astype(float)}
+    for k, band in enumerate(BANDS):
+        mag = np.where(star, rows["PSFMAG"][:, k], rows["CMODELMAG"][:, k]).astype(float)
+        columns["flux_" + band] = np.where(mag > 0, nanojansky(mag), 0)
+    return columns, rows
+
+
+def separation(ra1, dec1, ra2, dec2):
+    """Arcsec, small angles."""
+    return 3600 * np.hypot((ra1 - ra2) * np.cos(np.radians(dec2)), dec1 - dec2)
+
+
+def star_agreement(release, rows, criteria):
+    """Bright stars of the field's photoObj against the release, nearest within 1 arcsec."""
+    stars = rows[(rows["OBJC_TYPE"] == 6) & (rows["PSFMAG"][:, 2] < 21) & (rows["PSFMAG"][:, 2] > 15)]
+    got = common.read_columns(release, ["ra", "dec", "detection_probability"]
+                              + [f"flux_{b}" for b in "gri"])
+    keep = got["detection_probability"] >= 0.5
+    got = {k: v[keep] for k, v in got.items()}
+    nearest = np.array([np.argmin(separation(got["ra"], got["dec"], s["RA"], s["DEC"])) for s in stars])
+    distance = separation(got["ra"][nearest], got["dec"][nearest], stars["RA"], stars["DEC"])
+    found = distance < 1
+    table = {"stars": int(len(stars)), "found": int(found.sum())}
+
+    def median_with_error(values):
+        draws = np.random.default_rng(1).choice(values, (500, len(values)))
+        return float(np.median(values)), float(np.std(np.median(draws, axis=1)))
+
+    for k, band in ((1, "g"), (2, "r"), (3, "i")):
+        flux = got["flux_" + band][nearest][found]
+        step = np.abs(31.4 - 2.5 * np.log10(np.maximum(flux, 1e-9)) - stars["PSFMAG"][found, k])
+        value, error = median_with_error(step)
+        table["median_abs_dmag_" + band] = value
+        criteria.add(f"94-1-12: median |dmag| {band}, stars r < 21", value, 0.03, error, least=False)
+    value, error = median_with_error(distance[found])
+    table["median_distance"] = value
+    criteria.add("94-1-12: median distance [arcsec], stars r < 21", value, 0.15, error, least=False)
+    return table
+
+
+def stripe82_field(folder, seed, quick, criteria):
+    """SDSS 94-1-12 against the deeper coadd."""
+    field = os.path.join(common.SHARED, "data", "optical", "sdss_94_1_12")
+    if not os.path.isdir(field):
+        say("\nSDSS 94-1-12: skipped, no data")
+        return None
+    say("\nSDSS 94-1-12: run, Source Extractor")
+    release, seconds = skyquilt_run(folder, "sdss-94", field)
+    truth = coadd_truth(os.path.join(field, "coadd_catalog_94_1_12.fits"), folder)
+    options = {"match": MATCH, "bins": "14,0.5", "limit": 23.0, "seed": seed}
+    photo, photo_rows = photo_catalogue(os.path.join(field, "photoObj-000094-1-0012.fits"))
+    path = os.path.join(folder, "photo.h5")
+    common.write_catalogue(path, photo, release)
+    reports = {"skyquilt": common.validate(release, truth, folder, "sdss-94", **options),
+               "SDSS Photo": common.validate(path, truth, folder, "photo", **options)}
+    peer = os.path.join(folder, "peer-94.h5")
+
+    def judge(catalogue):
+        common.write_catalogue(peer, catalogue, release)
+        return common.validate(peer, truth, folder, "peer-94", **options, replicas=0)
+
+    runner = sextractor.Runner(images.read_sdss(field))
+    settings, scan = best_settings([runner], settings_grid(quick), judge)
+    common.write_catalogue(peer, runner.run(settings, "gri"), release)
+    for threshold in (1.5, 1.0):
+        plain = os.path.join(folder, "peer-plain.h5")
+        common.write_catalogue(plain, runner.run(sextractor.Settings("r", threshold, 5, 0.005)), release)
+        reports[f"Source Extractor {threshold:g} sigma"] = common.validate(
+            plain, truth, folder, "peer-plain", **options)
+    runner.close()
+    best = f"Source Extractor best ({settings.bands})"
+    reports[best] = common.validate(peer, truth, folder, "peer-94", **options)
+    show_table("SDSS 94-1-12, truth = Stripe-82 coadd", reports)
+    show_coverage("SDSS 94-1-12, skyquilt against the coadd", reports["skyquilt"])
+    say(f"  Source Extractor's best settings: {settings.label()}")
+    mine, theirs = (brighter_rows(reports[k])["22"]["f1"] for k in ("skyquilt", best))
+    criteria.add("94-1-12: F1(r < 22) minus Source Extractor's best", mine["value"] - theirs["value"],
+                 -0.03, mine["error"])
+    agreement = star_agreement(release, photo_rows, criteria)
+    return {"seconds": seconds, "settings": settings.label(), "scan": scan[:8],
+            "brighter": {k: brighter_rows(r) for k, r in reports.items()},
+            "quantities": coverage_rows(reports["skyquilt"]), "photo_stars": agreement}
+
+
+def hubble_truth(field, folder, header):
+    """The HST stars of the M2 cutout; also the corners of the cutout."""
+    data = np.load(os.path.join(field, "true_hubble_m2.npz"))
+    wcs = WCS(header)
+    # Locations count from the edge of the first pixel that they fill, so its centre is at one half: the stars smoothed
+    # with the PSF correlate best with the image there (0.98).
+    row, column = (data["true_locs"] * 100 + 2.5).T
+    ra, dec = wcs.all_pix2world(column + 307, row + 627, 0)
+    flux = data["true_fluxes"][:, 0] / float(data["nelec_per_nmgy"]) * images.NJY_PER_NANOMAGGY
+    out = os.path.join(folder, "m2-truth.h5")
+    common.write_catalogue(out, {"ra": ra, "dec": dec, "flux_r": flux.astype(float),
+                                 "star": np.ones(len(ra), np.int32)})
+    # loc * 100 + 3 fills rows and columns 3 to 103 of the cutout.
+    x = np.array([310, 410, 410, 310]) - 0.5
+    y = np.array([630, 630, 730, 730]) - 0.5
+    corner_ra, corner_dec = wcs.all_pix2world(x, y, 0)
+    return out, ",".join(f"{a:.8f},{d:.8f}" for a, d in zip(corner_ra, corner_dec))
+
+
+def globular_cluster(folder, seed, quick):
+    """The crowded cutout of M2 against HST, 0.5 pixel and 0.5 mag."""
+    field = os.path.join(common.SHARED, "data", "optical", "sdss_m2_crowded")
+    if not os.path.isdir(field):
+        say("\nM2: skipped, no data")
+        return None
+    say("\nM2: run, Source Extractor")
+    release, seconds = skyquilt_run(folder, "m2", field)
+    frame = glob.glob(os.path.join(field, "frame-r-*"))[0]
+    truth, region = hubble_truth(field, folder, fits.getheader(frame))
+    options = {"match": 0.5 * PIXEL, "tolerance": 0.5, "region": region, "bins": "15,1", "seed": seed}
+    reports = {"skyquilt": common.validate(release, truth, folder, "m2", **options)}
+    runner = sextractor.Runner(images.read_sdss(field))
+    best = (-1, None, None)
+    # Without a filter and with a fine background mesh it splits a crowded field best.
+    for settings in sextractor.grid(("r",), thresholds=(5, 10) if quick else (2, 3, 5, 7, 10, 15), areas=(1,),
+                                    contrasts=(1e-6,), filters=(0,), meshes=(16,) if quick else (16, 32)):
+        path = os.path.join(folder, "peer-m2.h5")
+        common.write_catalogue(path, runner.run(settings), release)
+        report = common.validate(path, truth, folder, "peer-m2", **options)
+        best = max(best, (report["summary"]["f1"]["value"] or 0, settings.label(), report),
+                   key=lambda entry: entry[0])
+    runner.close()
+    reports["Source Extractor best"] = best[2]
+    say(f"\nM2 cutout, truth = HST: TPR/PPV/F1 ({best[1]})")
+    table = {}
+    for name, report in reports.items():
+        summary = report["summary"]
+        table[name] = {k: summary[k] for k in ("truth", "found", "matched", "completeness", "purity", "f1")}
+        values = [summary[k]["value"] or 0 for k in ("completeness", "purity", "f1")]
+        say(f"  {name:<28} {values[0]:.3f}/{values[1]:.3f}/{values[2]:.3f}  of {summary['truth']}, "
+            f"{summary['found']} found")
+    return {"seconds": seconds, "settings": best[1], "summary": table}
+
+
+def main(options):
+    seed = options.seed
+    if seed < TRAINING_SEED_LIMIT:
+        raise SystemExit(f"tools/evaluate: seeds below {TRAINING_SEED_LIMIT} are those of training")
+    begin = time.monotonic()
+    criteria = common.Criteria()
+    folder = tempfile.mkdtemp(prefix="evaluate-", dir=os.path.join(common.ROOT, "build"))
+    try:
+        tables = {"simulated": simulated_sky(folder, seed, options.quick),
+                  "sdss_94_1_12": stripe82_field(folder, seed, options.quick, criteria),
+                  "m2": globular_cluster(folder, seed, options.quick)}
+    finally:
+        if options.keep:
+            say(f"kept {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    common.record("catalog", seed, criteria, tables, options.json, time.monotonic() - begin,
+                  options.quick)
+    common.finish(criteria)
