@@ -46,7 +46,8 @@ static void help(void)
         "e2\n"
         "    ((a-b)/(a+b), from +x to +y), and the same of disk and bulge. Tiles that are there "
         "already\n"
-        "    are kept when all their files are complete.\n\n"
+        "    are kept when all their files are complete; DIR/sky.yaml records the "
+        "configuration.\n\n"
         "    With --training, square patches, each under conditions and at a source density of its "
         "own,\n"
         "    go to one HDF5 file: image (divided by the sky rms), planes, mf_flux, mf_error, "
@@ -252,13 +253,26 @@ static sq_status make_tiles(const options *o, sq_sim_optical *sim, int rank, int
     return SQ_OK;
 }
 
+/* Write DIR/sky.yaml, or see that the one that is there says the same: tiles that exist are kept.
+ */
 static sq_status record_configuration(const options *o, const sq_sim_optical_config *config)
 {
-    char path[PATH_MAX], *text = NULL;
+    char path[PATH_MAX], *text = NULL, *old = NULL;
     FILE *file = NULL;
     sq_status rc = SQ_OK;
     snprintf(path, sizeof path, "%.3900s/sky.yaml", o->output);
     SQ_TRY(sq_yaml_canonical(sq_sim_optical_fields, config, &text));
+    size_t size = strlen(text);
+    file = fopen(path, "r");
+    if (file) {
+        SQ_TRY(SQ_ALLOC(old, size + 2, "configuration"));
+        size_t held = fread(old, 1, size + 1, file);
+        fclose(file);
+        if (held != size || memcmp(old, text, size) != 0)
+            rc = sq_fail(SQ_ERR_CONFIG,
+                         "%s: another survey was simulated here; choose another folder", path);
+        goto cleanup;
+    }
     file = fopen(path, "w");
     int failed = !file || fputs(text, file) < 0;
     failed |= file && fclose(file) != 0;
@@ -266,6 +280,7 @@ static sq_status record_configuration(const options *o, const sq_sim_optical_con
         rc = sq_fail(SQ_ERR_IO, "%s: %s", path, strerror(errno));
 cleanup:
     sq_free(text);
+    sq_free(old);
     return rc;
 }
 
@@ -273,17 +288,18 @@ static sq_status survey(const options *o, const sq_sim_optical_config *config)
 {
     sq_sim_optical *sim = NULL;
     char path[PATH_MAX];
+    const sq_comm *world = sq_comm_world();
     sq_status rc = SQ_OK;
-    int rank = sq_comm_rank(sq_comm_world()), size = sq_comm_size(sq_comm_world());
-    SQ_TRY(sq_sim_optical_create(config, &sim));
-    SQ_TRY(make_folder(o->output));
+    int rank = sq_comm_rank(world);
+    SQ_TRY_ALL(world, sq_sim_optical_create(config, &sim));
+    sq_status mine = rank == 0 ? make_folder(o->output) : SQ_OK;
+    if (rank == 0 && mine == SQ_OK)
+        mine = record_configuration(o, config);
+    SQ_TRY_ALL(world, mine);
     if (!o->truth_only)
-        SQ_TRY(make_tiles(o, sim, rank, size));
-    if (rank == 0) {
-        snprintf(path, sizeof path, "%.3900s/truth.h5", o->output);
-        SQ_TRY(record_configuration(o, config));
-        SQ_TRY(sq_sim_optical_write_truth(sim, path));
-    }
+        SQ_TRY_ALL(world, make_tiles(o, sim, rank, sq_comm_size(world)));
+    snprintf(path, sizeof path, "%.3900s/truth.h5", o->output);
+    SQ_TRY_ALL(world, rank == 0 ? sq_sim_optical_write_truth(sim, path) : SQ_OK);
 cleanup:
     sq_sim_optical_destroy(sim);
     return rc;
@@ -313,7 +329,7 @@ int sq_cli_simulate(int argc, char **argv)
         sq_status mine = load(&o, &config);
         loaded = mine == SQ_OK;
         SQ_TRY(sq_comm_agree(sq_comm_world(), mine));
-        SQ_TRY(sq_comm_agree(sq_comm_world(), survey(&o, &config)));
+        SQ_TRY(survey(&o, &config));
     }
 cleanup:
     if (loaded)

@@ -212,6 +212,51 @@ cleanup:
     return rc;
 }
 
+static sq_status describe(sq_h5 *file, const char *name, const char *unit, const char *text)
+{
+    sq_status rc = SQ_OK;
+    if (!sq_h5_has(file, name))
+        return SQ_OK;
+    SQ_TRY(sq_h5_attribute_text(file, name, "units", unit));
+    SQ_TRY(sq_h5_attribute_text(file, name, "description", text));
+cleanup:
+    return rc;
+}
+
+static sq_status describe_all(sq_h5 *file, int preset)
+{
+    static const char *const column[][3] = {
+        {"tile", "", "number of the tile that owns the source"},
+        {"x", "pix", "0-based column in that tile"},
+        {"y", "pix", "0-based row in that tile"},
+        {"ra", "deg", "right ascension, ICRS"},
+        {"dec", "deg", "declination, ICRS"},
+        {"star", "", "1 star, 0 galaxy"},
+        {"bulge_fraction", "", "of the flux, all bands alike"},
+        {"radius", "arcsec", "half-light radius of the whole, circularised"},
+        {"e1", "", "(a-b)/(a+b) cos 2phi, weighted by flux; phi from +x to +y"},
+        {"e2", "", "(a-b)/(a+b) sin 2phi"},
+        {"disk_radius", "arcsec", "half-light radius of the disk, major axis"},
+        {"disk_e1", "", "ellipticity of the disk"},
+        {"disk_e2", "", "ellipticity of the disk"},
+        {"bulge_radius", "arcsec", "half-light radius of the bulge, major axis"},
+        {"bulge_e1", "", "ellipticity of the bulge"},
+        {"bulge_e2", "", "ellipticity of the bulge"},
+    };
+    const char *const *names;
+    char name[32];
+    sq_status rc = SQ_OK;
+    for (size_t i = 0; i < sizeof column / sizeof *column; i++)
+        SQ_TRY(describe(file, column[i][0], column[i][1], column[i][2]));
+    int nband = sq_sim_optical_bands(preset, &names, NULL);
+    for (int b = 0; b < nband; b++) {
+        snprintf(name, sizeof name, "flux_%s", names[b]);
+        SQ_TRY(describe(file, name, "nJy", "total flux"));
+    }
+cleanup:
+    return rc;
+}
+
 sq_status sq_sim_optical_write_truth(sq_sim_optical *sim, const char *path)
 {
     const sq_sim_optical_config *c = &sim->config;
@@ -231,6 +276,7 @@ sq_status sq_sim_optical_write_truth(sq_sim_optical *sim, const char *path)
         sq_free(list);
         list = NULL;
     }
+    SQ_TRY(describe_all(file, c->preset));
     SQ_TRY(sq_h5_attribute_real(file, "/", "seed", (double)c->seed));
     SQ_TRY(sq_h5_attribute_real(file, "/", "faint_limit", c->faint_limit));
     sq_h5 *done = file;
