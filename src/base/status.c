@@ -23,9 +23,9 @@ static const char *const names[SQ_STATUS_COUNT] = {
 };
 
 static const int exit_codes[SQ_STATUS_COUNT] = {
-    [SQ_OK] = 0,          [SQ_ERR_USAGE] = 1,       [SQ_ERR_CONFIG] = 1, [SQ_ERR_FORMAT] = 1,
-    [SQ_ERR_DATA] = 1,    [SQ_ERR_CHANGED] = 1,     [SQ_ERR_IO] = 4,     [SQ_ERR_UNSUPPORTED] = 1,
-    [SQ_ERR_NOMEM] = 4,   [SQ_ERR_COMM] = 4,        [SQ_ERR_STOPPED] = 3, [SQ_ERR_CORRUPT] = 4,
+    [SQ_OK] = 0,           [SQ_ERR_USAGE] = 1,   [SQ_ERR_CONFIG] = 1,  [SQ_ERR_FORMAT] = 1,
+    [SQ_ERR_DATA] = 1,     [SQ_ERR_CHANGED] = 1, [SQ_ERR_IO] = 4,      [SQ_ERR_UNSUPPORTED] = 1,
+    [SQ_ERR_NOMEM] = 4,    [SQ_ERR_COMM] = 4,    [SQ_ERR_STOPPED] = 3, [SQ_ERR_CORRUPT] = 4,
     [SQ_ERR_INTERNAL] = 4,
 };
 
@@ -52,15 +52,21 @@ sq_status sq_fail(sq_status code, const char *format, ...)
 
 sq_status sq_fail_in(sq_status code, const char *format, ...)
 {
-    char prefix[SQ_ERROR_MAX], text[SQ_ERROR_MAX];
+    char text[SQ_ERROR_MAX];
     va_list args;
     va_start(args, format);
-    vsnprintf(prefix, sizeof prefix, format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    flatten(prefix);
-    size_t used = strlen(prefix);
-    memcpy(text, prefix, used);
-    snprintf(text + used, sizeof text - used, ": %s", message);
+    flatten(text);
+    const char *const parts[] = {": ", message};
+    size_t used = strlen(text);
+    for (int i = 0; i < 2; i++) {
+        size_t room = sizeof text - 1 - used, size = strlen(parts[i]);
+        size = size < room ? size : room;
+        memcpy(text + used, parts[i], size);
+        used += size;
+    }
+    text[used] = '\0';
     memcpy(message, text, sizeof text);
     return code;
 }

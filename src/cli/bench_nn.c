@@ -196,7 +196,7 @@ static void model_help(void)
            "                         [--ops] [--json FILE]\n\n"
            "DESCRIPTION\n"
            "    Runs the network on random input, on one thread, as a worker does, and reports for\n"
-           "    each precision: the median time of a pass, its FLOP/s, the share of the peak that\n"
+           "    each precision: the median CPU time of a pass, its FLOP/s, the share of the peak that\n"
            "    'bench conv' measures, and the overhead over the sum of the bare oneDNN primitives\n"
            "    that the model's operators ask for, each timed alone (what the engine adds:\n"
            "    reorders between layouts, copies at the ends, calls).\n\n"
@@ -273,9 +273,9 @@ static sq_status time_passes(net *n, double seconds, double *median)
     SQ_TRY(SQ_ALLOC(t, MAX_PASSES, "times"));
     SQ_TRY(sq_engine_run(n->engine, 0, 0, (const float *const *)n->input, n->output));
     while (count < 3 || (sq_now() - begin < seconds && count < MAX_PASSES)) {
-        double start = sq_now();
+        double start = sq_cpu_now();
         SQ_TRY(sq_engine_run(n->engine, 0, 0, (const float *const *)n->input, n->output));
-        t[count++] = sq_now() - start;
+        t[count++] = sq_cpu_now() - start;
     }
     qsort(t, (size_t)count, sizeof *t, by_value);
     *median = t[count / 2];

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/version.h"
+
 #include "base/log.h"
 
 typedef struct command {
@@ -33,10 +35,7 @@ static const command benches[] = {
     {"scheduler", "rank 0's message rate and efficiency", sq_cli_bench_scheduler},
 };
 
-enum {
-    COMMANDS = sizeof commands / sizeof *commands,
-    BENCHES = sizeof benches / sizeof *benches
-};
+enum { COMMANDS = sizeof commands / sizeof *commands, BENCHES = sizeof benches / sizeof *benches };
 
 static void list(FILE *out, const command *table, int count)
 {
@@ -112,7 +111,7 @@ int sq_cli_main(int argc, char **argv)
         return 0;
     }
     if (strcmp(argv[1], "--version") == 0) {
-        printf("skyquilt %s\n", SQ_VERSION);
+        sq_cli_version(stdout);
         return 0;
     }
     const command *found = find(commands, COMMANDS, argv[1]);
