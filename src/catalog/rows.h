@@ -1,0 +1,33 @@
+/* The catalogue's table: its schema and the making of its rows.
+ *
+ * Schema and rows come from one walk over the columns, so they cannot disagree. Fluxes are nJy, positions ICRS
+ * degrees and 0-based pixels of the tile's reference grid. Local. */
+#ifndef SQ_CATALOG_ROWS_H
+#define SQ_CATALOG_ROWS_H
+
+#include "catalog/decode.h"
+#include "catalog/photometry.h"
+#include "probe/probe.h"
+
+/* Everything that a row is made from. */
+typedef struct sq_catalog_row {
+    const sq_catalog_net *net;
+    const sq_catalog_source *source;
+    double x, y, depth;                  /* of the tile's grid; signed distance from the core's border */
+    double ra, dec, jac[4];              /* sq_wcs_jacobian */
+    sq_check check[SQ_MAX_BANDS];
+    double sigma[SQ_MAX_BANDS], fwhm[SQ_MAX_BANDS];   /* sky rms nJy per pixel, arcsec */
+} sq_catalog_row;
+
+typedef struct sq_catalog_rows sq_catalog_rows;
+
+sq_status sq_catalog_rows_create(const sq_catalog_net *net, double border, double aperture,
+                                 sq_catalog_rows **out);
+const sq_schema *sq_catalog_rows_schema(const sq_catalog_rows *rows);
+void sq_catalog_rows_clear(sq_catalog_rows *rows);
+sq_status sq_catalog_rows_add(sq_catalog_rows *rows, const sq_catalog_row *row);
+/* Append what was added to table 0 of the product. */
+sq_status sq_catalog_rows_write(const sq_catalog_rows *rows, sq_product *product);
+void sq_catalog_rows_destroy(sq_catalog_rows *rows);
+
+#endif
