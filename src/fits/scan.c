@@ -307,6 +307,8 @@ static int by_name(const void *a, const void *b)
  * not tell them apart. */
 static void make_unique(sq_tile *tile, size_t count)
 {
+    if (count == 0)
+        return;
     qsort(tile, count, sizeof *tile, by_name);
     for (size_t k = 0; k < count;) {
         size_t last = k + 1;
@@ -361,7 +363,8 @@ sq_status sq_tile_group(const char *const *paths, int count, const char *referen
     SQ_TRY(SQ_ALLOC(file, l.count, "file names"));
     for (size_t k = 0; k < l.count; k++)
         n += recognise(l.path[k], &file[n]) != 0;
-    qsort(file, n, sizeof *file, by_key);
+    if (n > 0)
+        qsort(file, n, sizeof *file, by_key);
     for (size_t k = 0; k < n;) {
         size_t last = k + 1;
         while (last < n && strcmp(file[last].key, file[k].key) == 0)

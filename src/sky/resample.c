@@ -99,28 +99,6 @@ void sq_grid_map_destroy(sq_grid_map *m)
     sq_free(m);
 }
 
-void sq_grid_map_bounds(const sq_grid_map *m, int64_t *x0, int64_t *y0, int64_t *x1, int64_t *y1)
-{
-    double low_x = INFINITY, low_y = INFINITY, high_x = -INFINITY, high_y = -INFINITY;
-    for (size_t k = 0; k < (size_t)m->nodes_x * m->nodes_y; k++) {
-        if (isnan(m->x[k]) || isnan(m->y[k]))
-            continue;
-        low_x = fmin(low_x, m->x[k]);
-        high_x = fmax(high_x, m->x[k]);
-        low_y = fmin(low_y, m->y[k]);
-        high_y = fmax(high_y, m->y[k]);
-    }
-    if (!(low_x <= high_x) || fabs(low_x) > 1e15 || fabs(high_x) > 1e15 || fabs(low_y) > 1e15 ||
-        fabs(high_y) > 1e15) {
-        *x0 = *y0 = *x1 = *y1 = 0;
-        return;
-    }
-    *x0 = (int64_t)floor(low_x) - REACH + 1;
-    *y0 = (int64_t)floor(low_y) - REACH + 1;
-    *x1 = (int64_t)floor(high_x) + REACH + 1;
-    *y1 = (int64_t)floor(high_y) + REACH + 1;
-}
-
 /* The cell of nodes around a pixel, and the place in it. */
 static size_t cell(const sq_grid_map *m, double i, double j, double *u, double *v)
 {
@@ -152,6 +130,35 @@ void sq_grid_map_at(const sq_grid_map *m, double i, double j, double *x, double 
     double yi = (1 - v) * (py[1] - py[0]) + v * (py[up + 1] - py[up]);
     double yj = (1 - u) * (py[up] - py[0]) + u * (py[up + 1] - py[1]);
     *area = fabs(xi * yj - xj * yi) / ((double)m->step * m->step);
+}
+
+/* Widen a box by a position; NaN widens nothing. */
+static void widen(double box[4], double x, double y)
+{
+    box[0] = fmin(box[0], isnan(y) ? NAN : x);
+    box[1] = fmin(box[1], isnan(x) ? NAN : y);
+    box[2] = fmax(box[2], isnan(y) ? NAN : x);
+    box[3] = fmax(box[3], isnan(x) ? NAN : y);
+}
+
+void sq_grid_map_bounds(const sq_grid_map *m, int64_t *x0, int64_t *y0, int64_t *x1, int64_t *y1)
+{
+    double box[4] = {INFINITY, INFINITY, -INFINITY, -INFINITY}, x, y;
+    /* Every pixel of the border, and a grid inside for maps that lose part of the border. */
+    for (int j = 0; j < m->ny; j++) {
+        int border = j == 0 || j == m->ny - 1 || j % m->step == 0;
+        for (int i = 0; i < m->nx; i += border || i == m->nx - 1 ? 1 : m->nx - 1) {
+            sq_grid_map_at(m, i, j, &x, &y, NULL);
+            widen(box, x, y);
+        }
+    }
+    *x0 = *y0 = *x1 = *y1 = 0;
+    if (!(box[0] <= box[2]) || box[0] < -1e15 || box[1] < -1e15 || box[2] > 1e15 || box[3] > 1e15)
+        return;
+    *x0 = (int64_t)floor(box[0]) - REACH + 1;
+    *y0 = (int64_t)floor(box[1]) - REACH + 1;
+    *x1 = (int64_t)floor(box[2]) + REACH + 1;
+    *y1 = (int64_t)floor(box[3]) + REACH + 1;
 }
 
 /* ---- the kernel ---- */
