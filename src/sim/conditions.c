@@ -138,15 +138,17 @@ void sim_draw_conditions(sim_scene *scene, sq_rng *rng)
         for (int i = 0; i < 2; i++) {
             band->psf.e[i][0] = clamp(c->psf_ellipticity * sq_rng_normal(rng), -0.2, 0.2);
             for (int k = 1; k < 3; k++)
-                band->psf.e[i][k] = clamp(c->psf_gradient * sq_rng_normal(rng), -0.1, 0.1);
+                band->psf.e[i][k] = clamp(0.5 * c->psf_gradient * sq_rng_normal(rng), -0.1, 0.1);
         }
         for (int k = 0; k < 5; k++) {
             band->psf.size[k] = clamp(c->psf_gradient * sq_rng_normal(rng), -0.1, 0.1);
             band->slope[k] = clamp(c->sky_gradient * sq_rng_normal(rng), -0.15, 0.15);
         }
+        double sigma = sqrt(band->sky / band->gain + band->read_variance);
+        for (int k = 0; k < 3; k++)
+            band->residual[k] = c->sky_residual * sigma * (k ? 0.5 : 1) * sq_rng_normal(rng);
         band->noise_factor = exp(c->noise_mismatch * sq_rng_normal(rng));
         draw_kernel(scene, b, reference, rng);
-        double sigma = sqrt(band->sky / band->gain + band->read_variance);
         band->cut = 0.003 * sigma;
     }
 }

@@ -15,9 +15,9 @@ typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef int32_t lanes_i __attribute__((vector_size(4 * LANES)));
 
 /* row[i] += peak * exp(-h * (i - centre)^2) for i in [low, high], a block of LANES pixels at a
- * time; `row` is indexed like i and may be written in [first, last); low is a multiple of LANES. Elementwise operations only
- * (no contraction, no sums over lanes), so that every instruction set gives the same bits. exp by
- * 2^n times a polynomial, 1e-7 relative. */
+ * time; `row` is indexed like i and may be written in [first, last); low is a multiple of LANES.
+ * Elementwise operations only (no contraction, no sums over lanes), so that every instruction set
+ * gives the same bits. exp by 2^n times a polynomial, 1e-7 relative. */
 CLONES static void add_row(float *row, int first, int last, int low, int high, float centre,
                            float h, float peak)
 {
@@ -73,7 +73,8 @@ void sim_add_gaussian(float *plane, int64_t x0, int64_t y0, int nx, int ny, doub
         int64_t first = x0 - ix, last = first + nx;
         if (a > b)
             continue;
-        /* Whole blocks, relative to the source's own pixel, so that the bits do not depend on the box. */
+        /* Whole blocks, relative to the source's own pixel, so that the bits do not depend on the
+         * box. */
         a &= ~(int64_t)(LANES - 1);
         b |= LANES - 1;
         if (a >= last || b < first)

@@ -114,6 +114,9 @@ static void finish_row(const sim_scene *scene, const sim_band *band, const sim_p
         s[k] = sky_at(band, u, v);
     }
     double c0 = s[0], c2 = 0.5 * (s[2] - 2 * s[1] + s[0]), c1 = s[1] - s[0] - c2;
+    sim_field(scene, 0, (double)(p->y0 + j), &u, &v);
+    double left = band->residual[0] + band->residual[1] * u + band->residual[2] * v;
+    double right = band->residual[1] * 1024 / scene->field_half;
     for (int i = 0; i < p->nx; i++) {
         double t = (double)(p->x0 + i) / 1024;
         float level = (float)(c0 + t * (c1 + t * c2)), empty = level * per_photon + read;
@@ -121,7 +124,7 @@ static void finish_row(const sim_scene *scene, const sim_band *band, const sim_p
         sky[i] = level;
         sigma[i] = sqrtf(empty * kept);
         variance[i] = full * kept;
-        image[i] += factor * sqrtf(full) * noise[at + i];
+        image[i] += factor * sqrtf(full) * noise[at + i] + (float)(left + t * right);
     }
 }
 

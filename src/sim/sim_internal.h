@@ -47,6 +47,7 @@ typedef struct sim_band {
     double gain;          /* electrons per nJy */
     double read_variance; /* nJy^2 per pixel */
     double saturation;    /* nJy per pixel, sky included */
+    double residual[3];   /* what sky subtraction left: nJy per pixel; constant, u, v */
     double noise_factor;  /* true noise over the one that the variance plane states */
     double tap_x[SIM_TAPS],
         tap_y[SIM_TAPS]; /* noise correlation: separable kernel on white noise */

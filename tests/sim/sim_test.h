@@ -37,7 +37,7 @@ static inline sq_sim_optical_config empty_sky(sq_sim_preset preset)
     sq_sim_optical_config c;
     sq_sim_optical_defaults(preset, &c);
     c.galaxy_density = c.star_density = 0;
-    c.bad_columns = c.cosmics = c.noise_mismatch = 0;
+    c.bad_columns = c.cosmics = c.noise_mismatch = c.sky_residual = 0;
     c.tile_nx = 700;
     c.tile_ny = 500;
     c.overlap = 0;

@@ -52,9 +52,10 @@ typedef struct sq_sim_optical_config {
     double seeing;                    /* factor on the PSF width */
     double spread;                    /* factor on the scatter of the conditions */
     double psf_ellipticity;           /* rms of each component */
-    double psf_gradient;              /* rms of ellipticity and log size from centre to edge */
-    double sky_gradient;              /* rms relative change from centre to edge */
+    double psf_gradient; /* rms of log size from centre to edge; half of it for ellipticity */
+    double sky_gradient; /* rms relative change from centre to edge */
     double sky_factor;
+    double sky_residual;         /* rms of what sky subtraction leaves, in units of the sky rms */
     double noise_mismatch;       /* rms of log(true noise / stated noise) */
     double correlation;          /* of neighbouring pixels' noise */
     int resampled;               /* bands other than the reference carry resampling noise */
