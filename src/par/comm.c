@@ -29,16 +29,12 @@ sq_status sq_comm_check(int code, const char *what)
     return sq_fail(SQ_ERR_COMM, "MPI: %s: %s", what, text);
 }
 
-static sq_status wrap(MPI_Comm handle, sq_comm **out)
+static void adopt(sq_comm *comm, MPI_Comm handle)
 {
-    sq_status rc = sq_alloc(out, 1, sizeof **out, "communicator");
-    if (rc != SQ_OK)
-        return rc;
-    (*out)->handle = handle;
+    comm->handle = handle;
     MPI_Comm_set_errhandler(handle, MPI_ERRORS_RETURN);
-    MPI_Comm_rank(handle, &(*out)->rank);
-    MPI_Comm_size(handle, &(*out)->size);
-    return SQ_OK;
+    MPI_Comm_rank(handle, &comm->rank);
+    MPI_Comm_size(handle, &comm->size);
 }
 
 sq_status sq_comm_init(int *argc, char ***argv)
@@ -58,8 +54,11 @@ sq_status sq_comm_init(int *argc, char ***argv)
     MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN);
     if (provided < MPI_THREAD_FUNNELED)
         return sq_fail(SQ_ERR_COMM, "MPI: the library does not allow threads beside its caller");
-    rc = sq_comm_check(MPI_Comm_dup(MPI_COMM_WORLD, &handle), "cannot duplicate the world");
-    return rc == SQ_OK ? wrap(handle, &world) : rc;
+    SQ_TRY(sq_comm_check(MPI_Comm_dup(MPI_COMM_WORLD, &handle), "cannot duplicate the world"));
+    SQ_TRY(SQ_ALLOC(world, 1, "communicator"));
+    adopt(world, handle);
+cleanup:
+    return rc;
 }
 
 void sq_comm_finalize(void)
@@ -112,33 +111,59 @@ const char *sq_comm_version(void)
     return text;
 }
 
+/* Memory first, and agreed upon: a rank that fails alone would leave the others in the call. */
 sq_status sq_comm_dup(const sq_comm *comm, sq_comm **out)
 {
     MPI_Comm handle;
-    sq_status rc = sq_comm_check(MPI_Comm_dup(comm->handle, &handle), "cannot duplicate");
-    return rc == SQ_OK ? wrap(handle, out) : rc;
+    sq_comm *made = NULL;
+    sq_status rc;
+    *out = NULL;
+    SQ_TRY_ALL(comm, SQ_ALLOC(made, 1, "communicator"));
+    SQ_TRY(sq_comm_check(MPI_Comm_dup(comm->handle, &handle), "cannot duplicate"));
+    adopt(made, handle);
+    *out = made;
+    made = NULL;
+cleanup:
+    sq_free(made);
+    return rc;
 }
 
 sq_status sq_comm_split(const sq_comm *comm, int colour, sq_comm **out)
 {
     MPI_Comm handle;
+    sq_comm *made = NULL;
+    sq_status rc;
+    *out = NULL;
+    SQ_TRY_ALL(comm, SQ_ALLOC(made, 1, "communicator"));
     int code =
         MPI_Comm_split(comm->handle, colour < 0 ? MPI_UNDEFINED : colour, comm->rank, &handle);
-    sq_status rc = sq_comm_check(code, "cannot split");
-    *out = NULL;
-    return rc == SQ_OK && handle != MPI_COMM_NULL ? wrap(handle, out) : rc;
+    SQ_TRY(sq_comm_check(code, "cannot split"));
+    if (handle == MPI_COMM_NULL)
+        goto cleanup;
+    adopt(made, handle);
+    *out = made;
+    made = NULL;
+cleanup:
+    sq_free(made);
+    return rc;
 }
 
 sq_status sq_comm_subset(const sq_comm *comm, const int *member, int count, sq_comm **out)
 {
     MPI_Group all = MPI_GROUP_NULL, some = MPI_GROUP_NULL;
     MPI_Comm handle = MPI_COMM_NULL;
+    sq_comm *made = NULL;
     sq_status rc;
+    *out = NULL;
+    SQ_TRY(SQ_ALLOC(made, 1, "communicator"));
     SQ_TRY(sq_comm_check(MPI_Comm_group(comm->handle, &all), "group"));
     SQ_TRY(sq_comm_check(MPI_Group_incl(all, count, member, &some), "subset of a group"));
     SQ_TRY(sq_comm_check(MPI_Comm_create_group(comm->handle, some, 17, &handle), "subset"));
-    SQ_TRY(wrap(handle, out));
+    adopt(made, handle);
+    *out = made;
+    made = NULL;
 cleanup:
+    sq_free(made);
     if (some != MPI_GROUP_NULL)
         MPI_Group_free(&some);
     if (all != MPI_GROUP_NULL)

@@ -50,7 +50,8 @@ static herr_t hash_attribute(hid_t object, const char *name, const H5A_info_t *i
     size_t size = H5Tget_size(type) * (size_t)H5Sget_simple_extent_npoints(space);
     int64_t kind[2] = {H5Tget_class(type), (int64_t)size};
     (void)info;
-    /* A release has no texts of variable width: the kind alone tells that somebody put one there. */
+    /* A release has no texts of variable width: the kind alone tells that somebody put one there.
+     */
     if (H5Tis_variable_str(type) > 0 || kind[0] == H5T_VLEN || size > BLOCK)
         kind[0] = -1, size = 0;
     a->rc = sq_alloc(&data, size + 1, 1, "attribute");

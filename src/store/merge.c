@@ -160,6 +160,7 @@ static void end(merge *m, sq_status rc)
     sq_segment_reader_clear(&m->reader);
     sq_free(m->task);
     sq_free(m->timing);
+    sq_free(m->rows);
     sq_free(m->block);
     sq_free(m->check);
     sq_free(m->partial);

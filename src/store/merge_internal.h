@@ -48,6 +48,7 @@ typedef struct merge {
     merge_task *task;
     int64_t ntask;
     merge_timing *timing; /* [ntask] */
+    int64_t *rows;        /* [table][ntask]: rows of the table's own phase */
     merge_block *block;
     size_t nblock, block_capacity;
     sq_segment_reader reader;
@@ -56,16 +57,17 @@ typedef struct merge {
     sq_merge_report report;
 } merge;
 
-/* Local. One record of the share after the other. */
+/* Local. One record of the share after the other; with t >= 0 only those that have rows of table t.
+ */
 typedef sq_status (*merge_visit)(merge *m, int64_t task, const sq_record *record,
                                  const sq_payload *payload, void *user);
-sq_status merge_each(merge *m, merge_visit visit, void *user);
+sq_status merge_each(merge *m, int t, merge_visit visit, void *user);
 /* Local. The payload of a record, valid until the next call; clear it. */
 sq_status merge_load(merge *m, const sq_record_place *place, sq_record *record,
                      sq_payload *payload);
 
 sq_status merge_share_tasks(merge *m); /* fills task from rank 0's list */
-sq_status merge_survey(merge *m);      /* first pass: timings, blocks of maps */
+sq_status merge_survey(merge *m);      /* first pass: timings, rows, blocks of maps */
 
 /* Which rows of table t this rank's tasks keep. */
 typedef struct merge_keep {

@@ -112,12 +112,14 @@ sq_status merge_load(merge *m, const sq_record_place *place, sq_record *record, 
                                     (unsigned long long)place->offset);
 }
 
-sq_status merge_each(merge *m, merge_visit visit, void *user)
+sq_status merge_each(merge *m, int t, merge_visit visit, void *user)
 {
     for (int64_t i = 0; i < m->ntask; i++) {
         const merge_task *task = &m->task[i];
         sq_record record;
         sq_payload payload;
+        if (t >= 0 && m->rows[t * m->ntask + i] == 0)
+            continue;
         sq_status rc = merge_load(m, &task->place, &record, &payload);
         if (rc != SQ_OK)
             return rc;
@@ -145,7 +147,8 @@ static sq_status survey_one(merge *m, int64_t i, const sq_record *record, const 
     m->timing[i].memory = record->memory;
     for (int t = 0; t < m->in->ntable; t++) {
         if (m->in->table[t]->phase == (int)task->phase)
-            m->report.rows_in[t] += payload->table[t].rows;
+            m->rows[t * m->ntask + i] = payload->table[t].rows;
+        m->report.rows_in[t] += m->rows[t * m->ntask + i];
     }
     sq_status rc =
         SQ_GROW(m->block, m->block_capacity, m->nblock + (size_t)payload->nblock, "blocks");
@@ -167,7 +170,8 @@ sq_status merge_survey(merge *m)
 {
     sq_status rc;
     SQ_TRY_ALL(m->comm, SQ_ALLOC(m->timing, m->ntask + 1, "timings"));
-    SQ_TRY_ALL(m->comm, merge_each(m, survey_one, NULL));
+    SQ_TRY_ALL(m->comm, SQ_ALLOC(m->rows, m->ntask * m->in->ntable + 1, "rows of tasks"));
+    SQ_TRY_ALL(m->comm, merge_each(m, -1, survey_one, NULL));
     SQ_TRY(sq_comm_reduce_i64(m->comm, SQ_SUM, m->report.rows_in, 16));
 cleanup:
     return rc;

@@ -95,8 +95,6 @@ static sq_status find_one(merge *m, int64_t i, const sq_record *record, const sq
     const merge_task *task = &m->task[i];
     const sq_payload_table *rows = &payload->table[f->t];
     (void)record;
-    if (schema->phase != (int)task->phase)
-        return SQ_OK;
     for (int64_t r = 0; r < rows->rows; r++) {
         double ra = ((const double *)rows->column[f->ra])[r];
         double dec = ((const double *)rows->column[f->dec])[r];
@@ -358,20 +356,12 @@ cleanup:
     return rc;
 }
 
-static sq_status count_one(merge *m, int64_t i, const sq_record *record, const sq_payload *payload,
-                           void *user)
-{
-    finder *f = user;
-    int mine = m->in->table[f->t]->phase == (int)record->phase;
-    f->keep->first[i + 1] = f->keep->first[i] + (mine ? payload->table[f->t].rows : 0);
-    return SQ_OK;
-}
-
 static sq_status make_keep(merge *m, finder *f)
 {
     sq_status rc;
     SQ_TRY(SQ_ALLOC(f->keep->first, m->ntask + 1, "rows of tasks"));
-    SQ_TRY(merge_each(m, count_one, f));
+    for (int64_t i = 0; i < m->ntask; i++)
+        f->keep->first[i + 1] = f->keep->first[i] + m->rows[f->t * m->ntask + i];
     int64_t rows = f->keep->first[m->ntask];
     SQ_TRY(SQ_ALLOC(f->keep->keep, rows + 1, "rows to keep"));
     memset(f->keep->keep, 1, (size_t)rows);
@@ -399,7 +389,7 @@ sq_status merge_reconcile(merge *m, int t, merge_keep *out)
     f.depth = sq_schema_find(schema, schema->depth);
     f.cell = fmax(CELL * schema->radius / 3600, 0.01);
     f.halo = HALO * schema->radius / 3600;
-    SQ_TRY_ALL(m->comm, merge_each(m, find_one, &f));
+    SQ_TRY_ALL(m->comm, merge_each(m, t, find_one, &f));
     SQ_TRY(settle_borders(m, &f));
 cleanup:
     sq_free(f.found);

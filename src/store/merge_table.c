@@ -81,10 +81,6 @@ static sq_status key_one(merge *m, int64_t i, const sq_record *record, const sq_
 {
     sorter *s = user;
     const sq_payload_table *rows = &payload->table[s->t];
-    s->range[i][0] = INT64_MAX;
-    s->range[i][1] = INT64_MIN;
-    if (s->schema->phase != (int)record->phase)
-        return SQ_OK;
     if (record->realisation && rows->rows)
         s->realisations = 1;
     for (int64_t r = 0; r < rows->rows; r++) {
@@ -407,7 +403,11 @@ static sq_status prepare(sorter *s)
     }
     SQ_TRY(SQ_ALLOC(s->range, s->m->ntask + 1, "ranges of keys"));
     SQ_TRY(SQ_ALLOC(s->sampled, MAX_SAMPLE, "sample of keys"));
-    SQ_TRY(merge_each(s->m, key_one, s));
+    for (int64_t i = 0; i < s->m->ntask; i++) {
+        s->range[i][0] = INT64_MAX;
+        s->range[i][1] = INT64_MIN;
+    }
+    SQ_TRY(merge_each(s->m, s->t, key_one, s));
 cleanup:
     return rc;
 }

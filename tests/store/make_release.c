@@ -18,6 +18,7 @@
 #include "sky/owner.h"
 #include "sky/patch.h"
 #include "sky/wcs.h"
+#include "store/ledger.h"
 #include "store/merge.h"
 
 enum { NX = 700, NY = 520, CORE = 90, TILES = 2, SOURCES = 6000, MAP_X = 640, MAP_Y = 500 };
@@ -249,6 +250,28 @@ static void damage(const char *path)
     fclose(file);
 }
 
+/* The ledger of this survey, beside its shards: FOLDER/../ledger. */
+static void write_ledger(const char *folder)
+{
+    char path[1024];
+    sq_ledger *ledger;
+    sq_event plan = {.kind = SQ_EVENT_PLAN, .count = (uint64_t)s.ntask};
+    snprintf(path, sizeof path, "%.900s/../ledger", folder);
+    DO(sq_ledger_open(path, NULL, NULL, &ledger));
+    DO(sq_ledger_append(ledger, &plan));
+    for (int64_t i = 0; i < s.ntask; i++) {
+        sq_event e = {.kind =
+                          s.task[i].state == SQ_TASK_DONE ? SQ_EVENT_COMMIT : SQ_EVENT_QUARANTINE,
+                      .patch = s.task[i].patch,
+                      .rows = s.task[i].rows,
+                      .input = s.task[i].input,
+                      .status = s.task[i].status,
+                      .place = s.task[i].place};
+        DO(sq_ledger_append(ledger, &e));
+    }
+    DO(sq_ledger_close(ledger));
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strncmp(argv[1], "--", 2) == 0) {
@@ -271,6 +294,8 @@ int main(int argc, char **argv)
     if (sq_comm_rank(world) == 0 && getenv("SQ_TEST_DAMAGE"))
         damage(getenv("SQ_TEST_DAMAGE"));
     DO(sq_comm_barrier(world));
+    if (sq_comm_rank(world) == 0 && getenv("SQ_TEST_LEDGER"))
+        write_ledger(argv[1]);
     sq_merge_text provenance[] = {{"config", "seed: 1\n"}, {"config_hash", "00112233"}};
     sq_merge_text run[] = {{"host", sq_comm_host()}, {"order", argv[3]}};
     sq_merge merge = {.path = argv[2],
@@ -293,7 +318,11 @@ int main(int argc, char **argv)
         merge.nrun = 2;
     }
     sq_merge_report report = {0};
+    /* One allocation of the last rank fails. */
+    if (getenv("SQ_TEST_FAIL_ALLOC") && sq_comm_rank(world) == sq_comm_size(world) - 1)
+        sq_mem_fail_after(atoll(getenv("SQ_TEST_FAIL_ALLOC")));
     sq_status rc = sq_merge_release(world, &merge, &report);
+    sq_mem_fail_after(-1);
     char hash[SQ_HASH_TEXT];
     sq_hash_text(report.manifest, hash);
     if (rc != SQ_OK)

@@ -18,13 +18,13 @@ import numpy as np
 MAKE, MPIRUN, PROGRAM = sys.argv[1:4]
 
 
-def make(folder, name, ranks, order=0, memory=0, deflate=0, fresh=True, ok=True):
+def make(folder, name, ranks, order=0, memory=0, deflate=0, fresh=True, ok=True, **environment):
     shards = os.path.join(folder, "shards-" + name)
     if fresh:
         os.mkdir(shards)
     path = os.path.join(folder, name + ".h5")
     run = subprocess.run([MPIRUN, "--oversubscribe", "-n", str(ranks), MAKE, shards, path, str(order), str(memory),
-                          str(deflate)], capture_output=True, text=True)
+                          str(deflate)], capture_output=True, text=True, timeout=60, errors="replace", env={**os.environ, **environment})
     if ok and run.returncode != 0:
         raise AssertionError(run.stdout + run.stderr)
     return path, run
@@ -152,7 +152,7 @@ class Merge(unittest.TestCase):
             self.assertEqual(file["patches"].attrs["config_hash"], b"00112233")
 
     def verify(self, *paths):
-        run = subprocess.run([PROGRAM, "verify", *paths], capture_output=True, text=True)
+        run = subprocess.run([PROGRAM, "verify", *paths], capture_output=True, text=True, errors="replace")
         return run.returncode, run.stdout + run.stderr
 
     def test_verify_finds_every_flipped_bit(self):
@@ -220,6 +220,46 @@ class Merge(unittest.TestCase):
         self.assertEqual(bad.returncode, 1)
         self.assertEqual(bad.stderr.count("\n"), 1)
 
+    def test_verify_reads_an_output_folder(self):
+        run = os.path.join(self.folder, "run")
+        os.mkdir(run)
+        make(run, "x", 1, SQ_TEST_LEDGER="1")
+        os.rename(os.path.join(run, "shards-x"), os.path.join(run, "shards"))
+        os.rename(os.path.join(run, "x.h5"), os.path.join(run, "release.h5"))
+        self.assertEqual(self.verify(run)[0], 0, self.verify(run))
+        chance = random.Random(8)
+        files = sorted(glob.glob(os.path.join(run, "shards", "*"))) + [os.path.join(run, n) for n in ("ledger", "release.h5")]
+        for path in files:
+            with open(path, "rb") as file:
+                data = bytearray(file.read())
+            for place in [0, len(data) - 1] + [chance.randrange(len(data)) for _ in range(3)]:
+                changed = bytearray(data)
+                changed[place] ^= 1 << chance.randrange(8)
+                with open(path, "wb") as file:
+                    file.write(changed)
+                code, text = self.verify(run)
+                self.assertEqual(code, 4, (path, place))
+                self.assertIn(os.path.basename(path), text)
+            with open(path, "wb") as file:
+                file.write(data)
+        os.remove(files[0])
+        code, text = self.verify(run)
+        self.assertEqual(code, 4)
+        self.assertIn(os.path.basename(files[0]) + ": cannot open", text)
+
+    def test_a_failed_allocation_ends_all_ranks_together(self):
+        finished = 0
+        for n in [0, 1, 3, 8, 30, 200, 800, 1100, 100000]:
+            path, run = make(self.folder, "alloc%d" % n, 3, ok=False, SQ_TEST_FAIL_ALLOC=str(n))
+            self.assertFalse(os.path.exists(path + ".partial"), n)
+            if run.returncode == 0:
+                self.assertEqual(run.stdout.split()[0], self.first.stdout.split()[0])
+                finished += 1
+                continue
+            self.assertEqual(run.stdout.count(": nomem: "), 3, (n, run.stdout, run.stderr))
+            self.assertFalse(os.path.exists(path), n)
+        self.assertGreater(finished, 0)
+
     def test_damaged_records_stop_the_merge(self):
         shards = os.path.join(self.folder, "shards-one")
         path, _ = make(self.folder, "damaged", 2)
@@ -227,15 +267,10 @@ class Merge(unittest.TestCase):
             before = file.read()
         name = sorted(glob.glob(os.path.join(self.folder, "shards-damaged", "*.sqs")))[0]
         self.assertTrue(os.path.exists(shards))
-        os.environ["SQ_TEST_DAMAGE"] = name
-        try:
-            other = os.path.join(self.folder, "shards-damaged")
-            for f in glob.glob(os.path.join(other, "*.sqs")):
-                os.remove(f)
-            path, run = make(self.folder, "damaged", 3, fresh=False, ok=False)
-        finally:
-            del os.environ["SQ_TEST_DAMAGE"]
-        self.assertIn("corrupt", run.stdout)
+        other = os.path.join(self.folder, "shards-damaged")
+        for f in glob.glob(os.path.join(other, "*.sqs")):
+            os.remove(f)
+        path, run = make(self.folder, "damaged", 3, fresh=False, ok=False, SQ_TEST_DAMAGE=name)
         self.assertEqual(run.stdout.count(": corrupt: "), 3)
         self.assertEqual(run.stdout.count("e0-r0-000001.sqs"), 3)
         with open(path, "rb") as file:

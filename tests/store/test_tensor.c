@@ -159,7 +159,8 @@ static void misuse_is_refused(void **state)
     assert_int_equal(access(scratch("e.h5.partial"), F_OK), -1);
     assert_int_equal(sq_h5_create(scratch("no/such/folder.h5"), &h5), SQ_ERR_IO);
     assert_int_equal(sq_h5_open(scratch("e.h5"), &h5), SQ_ERR_IO);
-    spill(scratch("junk.h5"), "\211HDF\r\n\032\n junk that only begins like HDF5", 45);
+    static const char junk[] = "\211HDF\r\n\032\n junk that only begins like HDF5";
+    spill(scratch("junk.h5"), junk, sizeof junk);
     assert_int_equal(sq_h5_open(scratch("junk.h5"), &h5), SQ_ERR_FORMAT);
     sq_h5_abandon(NULL);
     ok(sq_h5_close(NULL));
