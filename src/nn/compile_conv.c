@@ -16,6 +16,7 @@ typedef struct conv {
     double flop;
     int other;                      /* view of the binary post-op's operand, -1: none */
     int other_post;
+    int in_place;                   /* the operand's memory receives the result */
 } conv;
 
 static void free_conv(conv *c)
@@ -119,15 +120,16 @@ cleanup:
     return rc;
 }
 
-/* The first `count` post-ops; binary ones only when `other` tells the layout of their operand. */
-static void list_posts(const fx_node *f, int count, const nd_md *other, nd_post *out)
+/* The first `count` post-ops; binary ones only when `other` tells the layout of their operand, as sums with what is in
+ * the result's memory when `sum`. */
+static void list_posts(const fx_node *f, int count, const nd_md *other, int sum, nd_post *out)
 {
     out->count = 0;
     for (int i = 0; i < count; i++) {
         const fx_post *p = &f->post[i];
         if (p->other >= 0 && !other)
             continue;
-        out->op[out->count].kind = p->other >= 0 ? ND_BINARY : ND_ELTWISE;
+        out->op[out->count].kind = p->other < 0 ? ND_ELTWISE : sum ? ND_SUM : ND_BINARY;
         out->op[out->count].alg = p->alg;
         out->op[out->count].alpha = p->alpha;
         out->op[out->count].beta = p->beta;
@@ -144,6 +146,19 @@ static int find_binary(const fx_node *f, int count)
     return -1;
 }
 
+/* Whether this convolution may write over the value: nobody reads it later, nobody else looks into its memory, and
+ * the layouts agree. */
+static int is_last_use(const conv *c, int value, const nd_md *md)
+{
+    const sq_engine *e = c->e;
+    int home = e->home[value];
+    if (home < 0 || e->last_use[value] > ex_order(e, c->f->stage, c->f->end) ||
+        value == c->f->input || !nd_md_equal(&e->view[home].md, md))
+        return 0;
+    const ex_buffer *b = &e->buffer[e->view[home].buffer];
+    return b->kind == EX_ARENA && b->parent < 0 && !b->shared && e->view[home].offset == 0;
+}
+
 /* With the first `count` post-ops. The operand of a binary one is wanted in the layout of the result, which is
  * found by leaving it out first. */
 static sq_status describe(conv *c, int count, dnnl_primitive_desc_t *pd)
@@ -155,7 +170,7 @@ static sq_status describe(conv *c, int count, dnnl_primitive_desc_t *pd)
     int binary = find_binary(c->f, count);
     sq_status rc;
     c->other = -1;
-    list_posts(c->f, count, NULL, &post);
+    list_posts(c->f, count, NULL, 0, &post);
     SQ_TRY(nd_conv(e->dnnl, c->transposed, &c->any_src, &c->any_weights, bias, &c->any_dst,
                    &c->window, &post, pd));
     if (binary < 0)
@@ -163,11 +178,13 @@ static sq_status describe(conv *c, int count, dnnl_primitive_desc_t *pd)
     SQ_TRY(nd_query(*pd, dnnl_query_dst_md, 0, &dst));
     dnnl_primitive_desc_destroy(*pd);
     *pd = NULL;
-    list_posts(c->f, count, &dst, &post);
+    c->other_post = binary;
+    c->in_place = c->f->post[binary].alg == dnnl_binary_add &&
+                  is_last_use(c, c->f->post[binary].other, &dst);
+    list_posts(c->f, count, &dst, c->in_place, &post);
     SQ_TRY(nd_conv(e->dnnl, c->transposed, &c->any_src, &c->any_weights, bias, &dst, &c->window,
                    &post, pd));
     SQ_TRY(ex_in_layout(e, c->f->post[binary].other, &dst, &c->other));
-    c->other_post = binary;
 cleanup:
     nd_md_free(&dst);
     return rc;
@@ -200,13 +217,17 @@ static sq_status add(conv *c, dnnl_primitive_desc_t pd, int posts)
     SQ_TRY(nd_query(pd, dnnl_query_dst_md, 0, &dst));
     SQ_TRY(ex_in_layout(e, c->f->input, &src, &view[0]));
     SQ_TRY(ex_constant(e, &c->weights, &c->plain_weights, &weights, &view[1]));
-    SQ_TRY(ex_new_view(e, ex_shape(e, c->f->output), &dst, &view[2]));
+    if (c->other >= 0 && c->in_place)
+        SQ_TRY(ex_alias_view(e, e->view[c->other].buffer, 0, ex_shape(e, c->f->output), &dst,
+                             &view[2]));
+    else
+        SQ_TRY(ex_new_view(e, ex_shape(e, c->f->output), &dst, &view[2]));
     if (c->bias.data) {
         name[n] = DNNL_ARG_BIAS;
         SQ_TRY(ex_constant(e, &c->bias, &c->bias_md, &c->bias_md, &view[n]));
         n++;
     }
-    if (c->other >= 0) {
+    if (c->other >= 0 && !c->in_place) {
         name[n] = DNNL_ARG_ATTR_MULTIPLE_POST_OP(c->other_post) | DNNL_ARG_SRC_1;
         view[n++] = c->other;
     }
@@ -361,7 +382,7 @@ sq_status ex_compile_matmul(sq_engine *e, int index)
     SQ_TRY(prepare_product(&p, e, index));
     posts = find_binary(p.f, p.f->posts);
     posts = posts < 0 ? p.f->posts : posts;
-    list_posts(p.f, posts, NULL, &post);
+    list_posts(p.f, posts, NULL, 0, &post);
     SQ_TRY(nd_matmul(e->dnnl, &p.a_md, p.b.data ? &p.b_any : &p.b_plain,
                      p.bias.data ? &p.bias_md : NULL, &p.dst, &post, &pd));
     SQ_TRY(through(e, p.call.node->in[0], &p.a_md, &view[0]));

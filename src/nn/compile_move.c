@@ -243,8 +243,10 @@ static sq_status box_view(sq_engine *e, int home, layout kind, int axis, const b
     sq_status rc = axis < 0 ? nd_md_copy(&md, &v->md) : layout_md(t, type, kind, &md);
     if (rc == SQ_OK)
         rc = ex_alias_view(e, v->buffer, v->offset + offset, t, &md, &view);
-    if (rc == SQ_OK)
+    if (rc == SQ_OK) {
+        e->buffer[e->view[view].buffer].shared = 1;
         e->home[out] = view;
+    }
     nd_md_free(&md);
     return rc;
 }
@@ -383,6 +385,7 @@ sq_status ex_compile_reshape(sq_engine *e, int index)
         SQ_TRY(ex_plain_md(out, nd_md_type(&e->view[home].md), &md));
     }
     SQ_TRY(ex_alias_view(e, e->view[plain].buffer, e->view[plain].offset, out, &md, &view));
+    e->buffer[e->view[view].buffer].shared = 1;
     e->home[node->out[0]] = view;
 cleanup:
     nd_md_free(&md);

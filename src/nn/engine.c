@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -11,7 +12,7 @@
 /* oneDNN's OpenMP runtime is asked for one thread; when it has another runtime the symbol is not there. */
 extern void omp_set_num_threads(int count) __attribute__((weak));
 
-static void one_thread(void)
+void ex_one_thread(void)
 {
     if (omp_set_num_threads)
         omp_set_num_threads(1);
@@ -52,10 +53,31 @@ const char *sq_nn_version(void)
     return text;
 }
 
-static sq_status check_memory(sq_engine *e)
+enum { HUGE_PAGE = 2 << 20 };
+
+/* Large activations are read and written once a pass each: with small pages the address translation costs several
+ * per cent. The pages were touched (zeroed) when they were allocated, so they are given back first. */
+static char *prefer_huge_pages(char *base, size_t bytes)
 {
-    SQ_ALLOC(e->arena, e->arena_bytes + 64, "arena");
-    return e->arena ? SQ_OK : SQ_ERR_NOMEM;
+    char *start = base + (HUGE_PAGE - (uintptr_t)base % HUGE_PAGE) % HUGE_PAGE;
+    size_t whole = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    if (madvise(start, whole, MADV_HUGEPAGE) == 0)
+        madvise(start, whole, MADV_DONTNEED);
+    return start;
+}
+
+static sq_status allocate(sq_engine *e)
+{
+    size_t bytes = e->arena_bytes + 64;
+    if (bytes < HUGE_PAGE) {
+        sq_status rc = SQ_ALLOC(e->arena_memory, bytes, "arena");
+        e->arena = e->arena_memory;
+        return rc;
+    }
+    sq_status rc = SQ_ALLOC(e->arena_memory, bytes + 2 * (size_t)HUGE_PAGE, "arena");
+    if (rc == SQ_OK)
+        e->arena = prefer_huge_pages(e->arena_memory, bytes);
+    return rc;
 }
 
 /* Memory objects of every argument; those of the caller's memory get their address when it is known. */
@@ -90,13 +112,14 @@ static sq_status create(sq_engine *e, const int64_t (*shape)[SQ_MAX_RANK])
     SQ_TRY(nn_instance_create(m, shape, 0, &e->instance));
     SQ_TRY(SQ_ALLOC(e->value_stage, m->values + 1, "stages"));
     SQ_TRY(SQ_ALLOC(e->home, m->values + 1, "views"));
+    SQ_TRY(SQ_ALLOC(e->last_use, m->values + 1, "views"));
     SQ_TRY(SQ_ALLOC(e->fused, m->nodes + 1, "fusion"));
     for (int i = 0; i < m->values; i++)
         e->home[i] = -1;
     SQ_TRY(fx_fuse(e));
     SQ_TRY(ex_compile(e));
     SQ_TRY(ex_plan_arena(e));
-    SQ_TRY(check_memory(e));
+    SQ_TRY(allocate(e));
     SQ_TRY(SQ_ALLOC(e->scratch, e->scratch_bytes + 64, "scratchpad"));
     for (int i = 0; i < e->ops; i++)
         SQ_TRY(bind_op(e, &e->op[i]));
@@ -110,7 +133,7 @@ sq_status sq_engine_create(const sq_model *model, const int64_t (*shape)[SQ_MAX_
     sq_engine *e = NULL;
     sq_status rc;
     *out = NULL;
-    one_thread();
+    ex_one_thread();
     SQ_TRY(SQ_ALLOC(e, 1, "engine"));
     e->model = model;
     e->precision = precision;
@@ -153,11 +176,12 @@ void sq_engine_destroy(sq_engine *e)
     dnnl_engine_destroy(e->dnnl);
     sq_free(e->value_stage);
     sq_free(e->home);
+    sq_free(e->last_use);
     sq_free(e->fused);
     sq_free(e->view);
     sq_free(e->buffer);
     sq_free(e->op);
-    sq_free(e->arena);
+    sq_free(e->arena_memory);
     sq_free(e->scratch);
     sq_free(e);
 }
@@ -251,16 +275,16 @@ sq_status sq_engine_run(sq_engine *e, int first, int last, const float *const *i
         e->output[i] = outputs ? outputs[i] : NULL;
     sq_status rc = check_run(e, first, last);
     e->next_stage = 0;
-    one_thread();
+    ex_one_thread();
     for (int i = 0; rc == SQ_OK && i < e->ops; i++) {
         ex_op *op = &e->op[i];
         if (op->stage < first || op->stage > last)
             continue;
-        double start = e->profile ? sq_now() : 0;
+        double start = e->profile ? sq_cpu_now() : 0;
         rc = run_op(e, op);
         if (e->profile) {
             dnnl_stream_wait(e->stream);
-            op->seconds = sq_now() - start;
+            op->seconds = sq_cpu_now() - start;
         }
     }
     if (rc == SQ_OK)

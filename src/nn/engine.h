@@ -20,6 +20,7 @@ typedef struct ex_buffer {
     int first, last;       /* operations that touch it; first > last: none */
     int io;                /* EX_INPUT, EX_OUTPUT: which */
     size_t place;          /* EX_ARENA: where in the arena */
+    int shared;            /* another value looks into it */
     void *data;            /* EX_WEIGHT: owned */
 } ex_buffer;
 
@@ -70,6 +71,7 @@ typedef struct fx_node {
     int dead;              /* done by another node */
     int head;              /* emit node `head` here with its posts; -1: nothing to emit */
     int owner;             /* head of the chain that it belongs to */
+    int end;               /* of a head: the node where it is emitted */
     int stage;
     int input, output;     /* values, where fusion changed them */
     int64_t pad_begin[3], pad_end[3];   /* of a Pad that was taken in */
@@ -85,6 +87,7 @@ struct sq_engine {
     dnnl_engine_t dnnl;
     dnnl_stream_t stream;
     int *value_stage, *home;           /* of each value; home: view, -1: none */
+    int64_t *last_use;                 /* of each value: ex_order() of the last chain that reads it */
     int input_stage[SQ_MAX_IO];
     fx_node *fused;
     ex_view *view;
@@ -96,7 +99,7 @@ struct sq_engine {
     ex_op *op;
     int ops;
     size_t op_capacity;
-    char *arena, *scratch;
+    char *arena, *arena_memory, *scratch;   /* arena: within arena_memory, on a page */
     size_t arena_bytes, scratch_bytes, weight_bytes;
     int profile, next_stage, last_stage;
     int now;                           /* node that is being compiled, -1: none */
@@ -107,6 +110,7 @@ struct sq_engine {
 
 /* fuse.c: which nodes are done inside others. */
 sq_status fx_fuse(sq_engine *e);
+int64_t ex_order(const sq_engine *e, int stage, int node);   /* increases as execution does */
 int fx_is_activation(const nn_call *call, dnnl_alg_kind_t *alg, float *alpha, float *beta);
 
 /* view.c */
@@ -167,6 +171,9 @@ dnnl_data_type_t ex_result_type(const sq_engine *e, int value);
 /* posts[from..] of a chain as operations of their own on `view`, whose shape they keep; the result becomes the home
  * of the chain's output. */
 sq_status ex_apply_posts(sq_engine *e, const fx_node *f, int from, int view);
+
+/* engine.c: ask oneDNN's runtime for one thread in this thread. */
+void ex_one_thread(void);
 
 /* arena.c: places for the arena's buffers. */
 sq_status ex_plan_arena(sq_engine *e);

@@ -426,6 +426,34 @@ static sq_status fuse_node(fuser *f, int i)
     return rc;
 }
 
+int64_t ex_order(const sq_engine *e, int stage, int node)
+{
+    return (int64_t)stage * (e->model->nodes + 1) + node;
+}
+
+/* A chain reads whatever its nodes read when its last node is reached. */
+static void set_last_uses(fuser *f)
+{
+    sq_engine *e = f->e;
+    for (int i = 0; i < f->m->nodes; i++) {
+        if (e->fused[i].head >= 0)
+            e->fused[e->fused[i].head].end = i;
+    }
+    for (int v = 0; v < f->m->values; v++)
+        e->last_use[v] = -1;
+    for (int i = 0; i < f->m->nodes; i++) {
+        if (e->fused[i].dead || e->fused[i].owner < 0)
+            continue;
+        const fx_node *owner = &e->fused[e->fused[i].owner];
+        int64_t at = ex_order(e, owner->stage, owner->end);
+        for (int k = 0; k < f->m->node[i].inputs; k++) {
+            int v = f->m->node[i].in[k];
+            if (v >= 0 && at > e->last_use[v])
+                e->last_use[v] = at;
+        }
+    }
+}
+
 sq_status fx_fuse(sq_engine *e)
 {
     const sq_model *m = e->model;
@@ -444,6 +472,7 @@ sq_status fx_fuse(sq_engine *e)
         if (!e->fused[i].dead && e->fused[i].head == i)
             SQ_TRY(fuse_node(&f, i));
     }
+    set_last_uses(&f);
 cleanup:
     sq_free(f.uses);
     sq_free(f.reader);

@@ -1,4 +1,5 @@
-/* Measurements of the machine and of an engine, in seconds of the monotonic clock and FLOP/s. One thread. Local. */
+/* Measurements of the machine and of an engine, on one thread, in seconds of that thread's CPU time (which other
+ * processes do not lengthen) and FLOP/s. Local. */
 #ifndef SQ_NN_BENCH_H
 #define SQ_NN_BENCH_H
 
@@ -9,9 +10,10 @@
 sq_status sq_bench_convolution(int channels, int side, sq_precision precision, double seconds,
                                double *flops);
 
-/* The sum over the engine's primitives, each run alone `repeats` times: *compute over those that the model's nodes
- * ask for, *moves over the reorders and copies that layouts add. Best times. The engine must have run a complete
- * pass with inputs and outputs that are still there. */
+/* The sum over the engine's primitives, called one after the other with nothing in between, as a program without an
+ * engine would: *compute over those that the model's nodes ask for, *moves over the reorders that layouts add. Each
+ * with its best time of `repeats` passes. The engine must have run a complete pass with inputs and outputs that are
+ * still there; its results are void afterwards. */
 sq_status sq_engine_bare(sq_engine *engine, int repeats, double *compute, double *moves);
 
 /* The implementation that operation i uses: "jit:avx512_core", "naive" ... */

@@ -62,7 +62,7 @@ sq_precision sq_engine_precision(const sq_engine *engine);
 /* The engine's own account: bytes of arena and weights, seconds and FLOP per primitive. */
 typedef struct sq_engine_op {
     const char *name, *type;
-    double flop, seconds;     /* of the last run; seconds only after sq_engine_profile(engine, 1) */
+    double flop, seconds;     /* of the last run; CPU seconds, only after sq_engine_profile(engine, 1) */
 } sq_engine_op;
 int sq_engine_ops(const sq_engine *engine);
 sq_engine_op sq_engine_op_at(const sq_engine *engine, int i);
