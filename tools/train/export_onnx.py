@@ -9,9 +9,10 @@ import os
 import sys
 
 import torch
+import torch.nn.functional as F
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from catalog_net import CONTEXT, PLANES, CatalogNet
+from catalog_net import CONTEXT, MAX_SOURCES, PLANES, CatalogNet, Head, head_channels, slot_size
 
 SIDE = 80
 INPUTS = ["image", "planes", "ctx1", "ctx2", "ctx3"]
@@ -35,11 +36,34 @@ def metadata(entries):
     return b"".join(field(14, field(1, k.encode()) + field(2, str(v).encode())) for k, v in entries.items())
 
 
+class ShiftedConvolution(torch.autograd.Function):
+    """A stride-2 convolution with unequal padding: one Conv in ONNX, a pad and a convolution in PyTorch."""
+
+    @staticmethod
+    def forward(_, x, weight, pad):
+        return F.conv2d(F.pad(x, pad), weight, stride=2)
+
+    @staticmethod
+    def symbolic(g, x, weight, pad):
+        left, right, top, bottom = pad
+        return g.op("Conv", x, weight, kernel_shape_i=[3, 3], strides_i=[2, 2], pads_i=[top, left, bottom, right])
+
+
+def head_forward(head, features, context):
+    y = ShiftedConvolution.apply(features, head.features.weight, head.pad)
+    if head.context is not None:
+        y = y + ShiftedConvolution.apply(context, head.context.weight, head.pad)
+    y = head.norm(y)
+    return head.out(head.mix(y * torch.sigmoid(y)))
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("checkpoint")
     p.add_argument("output")
     p.add_argument("--name", default="sdss")
+    p.add_argument("--version", default="1")
+    p.add_argument("--scale", default="0.396", help="arcsec per pixel of the training sky")
     p.add_argument("--halo", type=int, default=32, help="pixels of context that the network needs")
     p.add_argument("--calibration", default="none", help="name of the calibration, or none")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="further metadata")
@@ -49,6 +73,7 @@ def main():
     net = CatalogNet(len(bands))
     net.load_state_dict(saved["average"])
     net.eval()
+    Head.forward = head_forward
     m = SIDE // 4
     inputs = [torch.zeros(1, 2 * len(bands), SIDE, SIDE), torch.zeros(1, PLANES * len(bands), m, m)]
     inputs += [torch.zeros(1, CONTEXT, m, m) for _ in range(3)]
@@ -60,10 +85,15 @@ def main():
                       dynamic_axes=axes, do_constant_folding=True)
     entries = {"skyquilt.probe": "catalog", "skyquilt.layout": "catalog-1", "skyquilt.name": a.name,
                "skyquilt.bands": ",".join(bands), "skyquilt.reference": "r", "skyquilt.tile": 4,
-               "skyquilt.slots": 2, "skyquilt.halo": a.halo, "skyquilt.core": 256,
+               "skyquilt.halo": a.halo, "skyquilt.core": 256,
                "skyquilt.limit": saved["limit"], "skyquilt.steps": saved["state"]["step"],
                "skyquilt.training_seconds": round(saved["state"]["seconds"]),
                "skyquilt.calibration": a.calibration}
+    entries.update({
+        "skyquilt.kind": "catalog", "skyquilt.version": a.version, "skyquilt.multiple": 16, "skyquilt.planes": PLANES,
+        "skyquilt.context": CONTEXT, "skyquilt.slots": MAX_SOURCES, "skyquilt.slot_size": slot_size(len(bands)),
+        "skyquilt.head": head_channels(len(bands)), "skyquilt.scale": a.scale,
+        "skyquilt.train_seeds": f"1000-{saved['state']['seed']}"})
     entries.update(item.split("=", 1) for item in a.set)
     partial = a.output + ".partial"
     with open(partial, "wb") as f:
