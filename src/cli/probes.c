@@ -1,8 +1,5 @@
+#include "catalog/probe.h"
 #include "cli/commands.h"
-#include "probe/probe.h"
-
-/* Weak until its layer is built. */
-extern const sq_probe_class sq_catalog_probe __attribute__((weak));
 
 static const sq_probe_class *const probes[] = {
     &sq_catalog_probe,
@@ -11,7 +8,7 @@ static const sq_probe_class *const probes[] = {
 sq_status sq_cli_register_probes(void)
 {
     for (size_t i = 0; i < sizeof probes / sizeof *probes; i++) {
-        if (!probes[i] || sq_probe_find(probes[i]->name))
+        if (sq_probe_find(probes[i]->name))
             continue;
         sq_status rc = sq_probe_register(probes[i]);
         if (rc != SQ_OK)
