@@ -14,9 +14,10 @@ typedef enum kind {
     KIND_NONE,
     KIND_RA, /* residuals in arcsec on the sky */
     KIND_DEC,
-    KIND_FLUX,   /* residuals relative to the true flux */
-    KIND_COLOUR, /* mag */
-    KIND_SHAPE   /* galaxies only */
+    KIND_POSITION, /* distance in arcsec, intervals are error ellipses */
+    KIND_FLUX,     /* residuals relative to the true flux */
+    KIND_COLOUR,   /* mag */
+    KIND_SHAPE     /* galaxies only */
 } kind;
 
 typedef struct quantity {
@@ -24,6 +25,7 @@ typedef struct quantity {
     char truth[2][NAME]; /* columns of the truth: one, or two fluxes of a colour */
     const double *value, *error, *true1, *true2, *star, *dec;
     double error_scale;
+    const double *found_dec, *dec_error, *covariance; /* of positions */
     int quantiles;
     double p[MAX_QUANTILES];
     const double *at[MAX_QUANTILES];
@@ -38,6 +40,9 @@ typedef struct samples {
     int64_t *selected_block;
     double *inside, *whole; /* [blocks] */
 } samples;
+
+/* Stands for the pair of ra and dec with their covariance, after the columns. */
+static const char position[] = "position";
 
 static int ends_with(const char *text, const char *tail)
 {
@@ -106,6 +111,10 @@ static kind kind_of(const catalog *truth, const char *name, char out[2][NAME])
         if (strcmp(name, place[i]) == 0)
             return KIND_NONE;
     }
+    if (strcmp(name, position) == 0) {
+        snprintf(out[0], NAME, "ra");
+        return KIND_POSITION;
+    }
     if (flux_of(truth, name, out[0]))
         return KIND_FLUX;
     if (colour_of(truth, name, out))
@@ -146,6 +155,19 @@ static sq_status read_intervals(catalog *release, const char *name, quantity *q)
     return catalog_optional(release, other, &q->error);
 }
 
+/* ra_err, dec_err (arcsec) and ra_dec_cov (arcsec^2). */
+static sq_status read_ellipse(catalog *release, quantity *q)
+{
+    sq_status rc;
+    SQ_TRY(catalog_column(release, "ra", &q->value));
+    SQ_TRY(catalog_column(release, "dec", &q->found_dec));
+    SQ_TRY(catalog_column(release, "ra_err", &q->error));
+    SQ_TRY(catalog_column(release, "dec_err", &q->dec_error));
+    SQ_TRY(catalog_column(release, "ra_dec_cov", &q->covariance));
+cleanup:
+    return rc;
+}
+
 static sq_status read_quantity(catalog *release, catalog *truth, const char *name, quantity *q)
 {
     sq_status rc;
@@ -153,11 +175,13 @@ static sq_status read_quantity(catalog *release, catalog *truth, const char *nam
     q->kind = kind_of(truth, name, q->truth);
     if (q->kind == KIND_NONE)
         return SQ_OK;
-    SQ_TRY(catalog_column(release, name, &q->value));
     SQ_TRY(catalog_column(truth, q->truth[0], &q->true1));
     SQ_TRY(catalog_optional(truth, q->truth[1], &q->true2));
     SQ_TRY(catalog_optional(truth, "star", &q->star));
     SQ_TRY(catalog_column(truth, "dec", &q->dec));
+    if (q->kind == KIND_POSITION)
+        return read_ellipse(release, q);
+    SQ_TRY(catalog_column(release, name, &q->value));
     SQ_TRY(read_intervals(release, name, q));
 cleanup:
     return rc;
@@ -196,16 +220,32 @@ static double score_of(const quantity *q, int64_t found, double truth, double re
     return fmax(-40, fmin(40, step / (q->error[found] * q->error_scale)));
 }
 
+/* The normal score with the same two-sided probability as the error ellipse through the truth. */
+static double position_sample(const quantity *q, int64_t t, int64_t f, double *distance)
+{
+    double x = 3600 * remainder(q->value[f] - q->true1[t], 360) * cos(q->dec[t] * M_PI / 180);
+    double y = 3600 * (q->found_dec[f] - q->dec[t]);
+    double xx = q->error[f] * q->error[f], yy = q->dec_error[f] * q->dec_error[f];
+    double xy = q->covariance[f], determinant = xx * yy - xy * xy;
+    *distance = hypot(x, y);
+    if (!(determinant > 0))
+        return NAN;
+    double chi2 = (yy * x * x - 2 * xy * x * y + xx * y * y) / determinant;
+    return fmin(40, -sq_normal_quantile(fmax(1e-300, 0.5 * exp(-0.5 * chi2))));
+}
+
 static void collect(const quantity *q, const pairs *pairs, samples *s)
 {
     s->n = 0;
     for (int64_t i = 0; i < pairs->n; i++) {
         int64_t t = pairs->truth[i], f = pairs->found[i];
         double truth = true_value(q, t), residual = residual_of(q, q->value[f], truth, t);
+        double score = q->kind == KIND_POSITION ? position_sample(q, t, f, &residual)
+                                                : score_of(q, f, truth, residual);
         if (!isfinite(residual))
             continue;
         s->residual[s->n] = residual;
-        s->score[s->n] = score_of(q, f, truth, residual);
+        s->score[s->n] = score;
         s->mag[s->n] = pairs->mag[i];
         s->block[s->n++] = pairs->block[i];
     }
@@ -256,7 +296,7 @@ cleanup:
 static const char *unit_of(catalog *release, const char *name, const quantity *q, char *unit,
                            size_t size)
 {
-    if (q->kind == KIND_RA || q->kind == KIND_DEC)
+    if (q->kind == KIND_RA || q->kind == KIND_DEC || q->kind == KIND_POSITION)
         return "arcsec";
     if (q->kind == KIND_FLUX)
         return "relative";
@@ -321,9 +361,11 @@ sq_status quantities_compare(catalog *release, catalog *truth, const pairs *pair
     samples s = {0};
     quantity q;
     SQ_TRY(samples_create(pairs->n, sq_bootstrap_blocks(bootstrap), &s));
-    SQ_TRY(SQ_ALLOC(report->quantity, release->count, "quantities"));
-    for (int i = 0; i < release->count; i++) {
-        const char *name = release->column[i].name;
+    int all = release->count + (catalog_has(release, "ra_dec_cov") &&
+                                catalog_has(release, "ra_err") && catalog_has(release, "dec_err"));
+    SQ_TRY(SQ_ALLOC(report->quantity, all, "quantities"));
+    for (int i = 0; i < all; i++) {
+        const char *name = i < release->count ? release->column[i].name : position;
         SQ_TRY(read_quantity(release, truth, name, &q));
         if (q.kind == KIND_NONE)
             continue;

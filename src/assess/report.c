@@ -44,7 +44,10 @@ static void print_quantity(FILE *out, const sq_validate_quantity *q)
     fprintf(out, "  %-22s %7lld %10.4f %9.4f %-8s", q->name, (long long)a->n, a->median.value,
             a->mad.value, q->unit);
     if (strcmp(q->intervals, "none") != 0) {
-        fprintf(out, "  %6.2f %5.2f ", a->pull_median.value, a->pull_mad.value);
+        if (strcmp(q->intervals, "ellipse") == 0)
+            fprintf(out, "  %6s %5s ", "", "");
+        else
+            fprintf(out, "  %6.2f %5.2f ", a->pull_median.value, a->pull_mad.value);
         for (int k = 0; k < SQ_LEVELS; k++)
             fprintf(out, "  %.3f", a->coverage[k].value);
         fprintf(out, "  %s", q->intervals);

@@ -36,6 +36,7 @@ def make_sky(seed=4, n=4000):
     cat["ra"] += rng.normal(0, 0.1, m) / 3600 / np.cos(np.radians(2))
     cat["dec"] += rng.normal(0.02, 0.1, m) / 3600
     cat["ra_err"], cat["dec_err"] = np.full(m, 0.1), np.full(m, 0.2)
+    cat["ra_dec_cov"] = np.full(m, 0.005)
     for band in "gr":
         error = 0.05 * cat["flux_" + band] + 60
         cat["flux_" + band] += rng.normal(0, 1, m) * error
@@ -168,7 +169,7 @@ class Validate(unittest.TestCase):
         t, c = oracle(self.truth, self.cat, 0.5, lambda s: np.isfinite(s["ra"]))
         use = t["ok"] & (t["mag"] < 22.5)
         got = {q["name"]: q for q in report["quantities"]}
-        self.assertEqual(set(got), {"ra", "dec", "flux_r", "flux_g", "radius", "colour_g_r"})
+        self.assertEqual(set(got), {"ra", "dec", "position", "flux_r", "flux_g", "radius", "colour_g_r"})
         partner = t["partner"][use]
         error = 0.05 * t["flux_r"][use] + 60
 
@@ -190,6 +191,13 @@ class Validate(unittest.TestCase):
                                (abs(dec) <= 0.2 * norm.ppf(0.84)).mean(), delta=0.002)
         ra = (c["ra"][partner] - t["ra"][use]) * 3600 * np.cos(np.radians(t["dec"][use]))
         self.check_median(got["ra"]["all"], ra)
+
+        # Inside the ellipse of probability P: chi^2 with 2 degrees of freedom below -2 ln(1 - P).
+        inverse = np.linalg.inv([[0.01, 0.005], [0.005, 0.04]])
+        chi2 = np.einsum("in,ij,jn->n", [ra, dec], inverse, [ra, dec])
+        for level in (50, 68, 90, 95):
+            self.assertAlmostEqual(got["position"]["all"]["coverage"][str(level)]["value"],
+                                   (chi2 <= -2 * np.log(1 - level / 100)).mean(), delta=0.002)
 
         galaxy = t["star"][use] == 0
         self.check_median(got["radius"]["all"], (c["radius"][partner] - t["radius"][use])[galaxy])

@@ -64,7 +64,7 @@ typedef struct sq_validate_residual {
 
 typedef struct sq_validate_quantity {
     char name[64], unit[16];
-    char intervals[16]; /* "quantiles", "gaussian" or "none" */
+    char intervals[16]; /* "quantiles", "gaussian", "none"; "ellipse": of the position as a whole */
     sq_validate_residual all;
     int bins;
     sq_validate_residual bin[SQ_MAX_MAG_BINS];
