@@ -4,7 +4,9 @@ Reads lines "psf p1..p6 e1 e2 profile radius q_e1 q_e2 x y" and writes a SIDE x 
 psf is moffat (fwhm, beta) or sdss (sigma1, sigma2, b, p0, beta, sigmap); profile is star, 1 or 4 (Sersic index); radius in
 pixels along the major axis; ellipticities (a-b)/(a+b). The PSF has unit sum over 51 x 51 pixels.
 
-    oracle.py SIDE INPUT OUTPUT
+    oracle.py SIDE INPUT OUTPUT [galsim]
+
+With "galsim" the images are GalSim's; those of a PSF with a power-law wing are NaN. Exit code 77: no GalSim.
 """
 import sys
 
@@ -60,12 +62,44 @@ def sersic_transform(n, radius, e1, e2):
     return np.interp(np.log(np.maximum(k, 1e-5)), np.log(np.maximum(grid, 1e-5)), values)
 
 
-def main(side, source, target):
+def by_galsim(f, v, radius, q1, q2, x, y, side):
+    import galsim
+    if f[0] == "moffat":
+        psf = galsim.Moffat(beta=v[1], fwhm=v[0])
+    elif v[3] == 0:
+        psf = galsim.Gaussian(sigma=v[0], flux=v[0] ** 2) + galsim.Gaussian(sigma=v[1], flux=v[2] * v[1] ** 2)
+    else:
+        return np.full((side, side), np.nan)
+    psf = psf.shear(g1=v[6], g2=v[7])
+    psf = psf / psf.drawImage(nx=51, ny=51, scale=1, method="no_pixel").array.sum(dtype=float)
+    whole = psf
+    if f[9] != "star":
+        make = galsim.Exponential if f[9] == "1" else galsim.DeVaucouleurs
+        q = (1 - np.hypot(q1, q2)) / (1 + np.hypot(q1, q2))
+        galaxy = make(half_light_radius=radius * np.sqrt(q)).shear(g1=q1, g2=q2)
+        accurate = galsim.GSParams(folding_threshold=1e-4, kvalue_accuracy=1e-6, maxk_threshold=1e-4,
+                                   maximum_fft_size=16384)
+        whole = galsim.Convolve(galaxy, psf, gsparams=accurate)
+    middle = 0.5 * (side - 1)
+    image = galsim.ImageD(side, side)
+    whole.drawImage(image, scale=1, offset=(x - middle, y - middle), method="no_pixel")
+    return image.array
+
+
+def main(side, source, target, method=""):
     out = []
+    if method == "galsim":
+        try:
+            import galsim
+        except ImportError:
+            sys.exit(77)
     for line in open(source):
         f = line.split()
         v = [float(t) for t in f[1:9]]
         radius, q1, q2, x, y = (float(t) for t in f[10:15])
+        if method == "galsim":
+            out.append(by_galsim(f, v, radius, q1, q2, x, y, side))
+            continue
         transform = psf_transform(f[0], v[:6], v[6], v[7])
         if f[9] != "star":
             transform = transform * sersic_transform(int(f[9]), radius, q1, q2)

@@ -1,6 +1,8 @@
 /* Rendered stars and galaxies against tests/sim/oracle.py, to 1e-3 of the peak. */
 #include "sim_test.h"
 
+#include <sys/wait.h>
+
 #include "sim/sim_internal.h"
 
 enum { SIDE = 61 };
@@ -32,7 +34,8 @@ enum { PSFS = sizeof psfs / sizeof *psfs, PROFILES = sizeof profiles / sizeof *p
 
 static const double AT[2] = {30.37, 29.81};
 
-static void ask_oracle(double *out)
+/* 0: there is no such oracle here. */
+static int ask_oracle(const char *method, double *out)
 {
     char in[512], result[512], command[2048];
     const char *python = getenv("SQ_PYTHON"), *root = getenv("SQ_SOURCE");
@@ -54,16 +57,20 @@ static void ask_oracle(double *out)
         fprintf(file, " %.17g %.17g %.17g %.17g %.17g\n", s->radius, s->e1, s->e2, AT[0], AT[1]);
     }
     fclose(file);
-    snprintf(command, sizeof command, "'%s' '%s/tests/sim/oracle.py' %d %s %s",
-             python ? python : "python3", root ? root : ".", SIDE, in, result);
-    assert_int_equal(system(command), 0);
+    snprintf(command, sizeof command, "'%s' '%s/tests/sim/oracle.py' %d %s %s %s",
+             python ? python : "python3", root ? root : ".", SIDE, in, result, method);
+    int code = system(command);
+    unlink(in);
+    if (WIFEXITED(code) && WEXITSTATUS(code) == 77)
+        return 0;
+    assert_int_equal(code, 0);
     file = fopen(result, "rb");
     assert_non_null(file);
     size_t n = (size_t)PSFS * PROFILES * SIDE * SIDE;
     assert_int_equal(fread(out, sizeof *out, n, file), n);
     fclose(file);
-    unlink(in);
     unlink(result);
+    return 1;
 }
 
 static void render(const psf_case *c, const profile *p, float *image)
@@ -87,17 +94,22 @@ static void render(const psf_case *c, const profile *p, float *image)
     sim_add_source(&scene, 0, &s, image, 0, 0, SIDE, SIDE);
 }
 
-static void renders_like_oracle(void **state)
+static void compare(const char *method)
 {
-    (void)state;
     double *want = calloc((size_t)PSFS * PROFILES * SIDE * SIDE, sizeof *want), worst = 0;
     float got[SIDE * SIDE];
-    int bad = 0;
+    int bad = 0, cases = 0;
     assert_non_null(want);
-    ask_oracle(want);
+    if (!ask_oracle(method, want)) {
+        free(want);
+        skip();
+    }
     for (int i = 0; i < PSFS * PROFILES; i++) {
         const double *w = want + (size_t)i * SIDE * SIDE;
         double peak = 0, error = 0;
+        if (isnan(w[0]))
+            continue;
+        cases++;
         render(&psfs[i / PROFILES], &profiles[i % PROFILES], got);
         for (int k = 0; k < SIDE * SIDE; k++) {
             peak = fmax(peak, w[k]);
@@ -110,9 +122,22 @@ static void renders_like_oracle(void **state)
                           i % PROFILES, error / peak);
         }
     }
-    print_message("largest error %.2e of the peak over %d cases\n", worst, PSFS * PROFILES);
+    print_message("largest error %.2e of the peak over %d cases\n", worst, cases);
     free(want);
     assert_int_equal(bad, 0);
+    assert_true(cases >= 4 * PROFILES);
+}
+
+static void renders_like_convolution(void **state)
+{
+    (void)state;
+    compare("");
+}
+
+static void renders_like_galsim(void **state)
+{
+    (void)state;
+    compare("galsim");
 }
 
 /* The stamp is the star's image at unit sum, wherever the PSF varies. */
@@ -150,7 +175,8 @@ static void stamp_is_star(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(renders_like_oracle),
+        cmocka_unit_test(renders_like_convolution),
+        cmocka_unit_test(renders_like_galsim),
         cmocka_unit_test(stamp_is_star),
     };
     return cmocka_run_group_tests_name("render", tests, NULL, NULL);
