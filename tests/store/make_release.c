@@ -63,6 +63,7 @@ typedef struct survey {
     sq_tile tile[TILES];
     uint64_t base[TILES + 1];
     double ra[SOURCES], dec[SOURCES];
+    double x[TILES][SOURCES], y[TILES][SOURCES]; /* their pixels on each tile */
     sq_merge_task *task;
     int64_t ntask;
 } survey;
@@ -97,15 +98,18 @@ static void make_sky(void)
         double x = sq_rng_range(&rng, -20, NX + 20), y = sq_rng_range(&rng, -20, NY + 20);
         DO(sq_wcs_pix2sky(s.wcs[i % TILES], 1, &x, &y, &s.ra[i], &s.dec[i]));
     }
+    for (int t = 0; t < TILES; t++)
+        DO(sq_wcs_sky2pix(s.wcs[t], SOURCES, s.ra, s.dec, s.x[t], s.y[t]));
 }
 
 /* What patch p of tile t sees of every source. */
 static void detect(int t, const sq_patch *p, sq_table *out)
 {
     for (int i = 0; i < SOURCES; i++) {
-        double x, y, ra, dec;
+        double x = s.x[t][i], y = s.y[t][i], ra, dec;
         sq_rng rng;
-        DO(sq_wcs_sky2pix(s.wcs[t], 1, &s.ra[i], &s.dec[i], &x, &y));
+        if (!(sq_tiling_depth(s.tiling[t], p, x, y) > -border - 2))
+            continue;
         sq_rng_init(&rng, 5, (uint32_t)i, p->id);
         x += 0.15 * sq_rng_normal(&rng);
         y += 0.15 * sq_rng_normal(&rng);
@@ -216,8 +220,7 @@ static void print_coverage(void)
     for (int i = 0; i < SOURCES; i++) {
         int inside = 0, failed = 0;
         for (int t = 0; t < TILES; t++) {
-            double x, y;
-            DO(sq_wcs_sky2pix(s.wcs[t], 1, &s.ra[i], &s.dec[i], &x, &y));
+            double x = s.x[t][i], y = s.y[t][i];
             inside |= x > 3 && y > 3 && x < NX - 4 && y < NY - 4;
             for (uint64_t k = 0; k < s.base[t + 1] - s.base[t]; k++) {
                 sq_patch p;
