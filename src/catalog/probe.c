@@ -27,6 +27,7 @@ typedef struct catalog_probe {
     int core, halo, side;
     double threshold;
     sq_catalog_rows *rows;
+    sq_model *model;    /* outlives the engine */
     sq_engine *engine;
     sq_inputs *inputs;
     sq_decoder *decoder;
@@ -68,6 +69,7 @@ static void destroy(void *self)
         return;
     sq_catalog_rows_destroy(p->rows);
     sq_engine_destroy(p->engine);
+    sq_model_destroy(p->model);
     sq_inputs_destroy(p->inputs);
     sq_decoder_destroy(p->decoder);
     sq_free(p->head);
@@ -130,7 +132,6 @@ static sq_status describe(void *self, sq_probe_description *out)
 static sq_status start(void *self)
 {
     catalog_probe *p = self;
-    sq_model *model = NULL;
     int tiles = p->side / p->net.tile;
     const int64_t shape[INPUTS][SQ_MAX_RANK] = {
         {1, 2 * p->net.nband, p->side, p->side},
@@ -140,17 +141,15 @@ static sq_status start(void *self)
         {1, p->net.context, tiles, tiles}};
     const int stage[INPUTS] = {0, 0, 1, 2, 3};
     sq_status rc = SQ_OK;
-    SQ_TRY(sq_model_load(p->file.path, NULL, &model));
-    if (!sq_hash_equal(sq_model_hash(model), p->file.hash)) {
-        rc = sq_fail(SQ_ERR_CHANGED, "%s: changed since the run began", p->file.path);
-        goto cleanup;
+    SQ_TRY(sq_model_load(p->file.path, NULL, &p->model));
+    if (!sq_hash_equal(sq_model_hash(p->model), p->file.hash)) {
+        return sq_fail(SQ_ERR_CHANGED, "%s: changed since the run began", p->file.path);
     }
-    SQ_TRY(sq_engine_create(model, shape, stage, p->precision, &p->engine));
+    SQ_TRY(sq_engine_create(p->model, shape, stage, p->precision, &p->engine));
     SQ_TRY(sq_inputs_create(p->net.nband, p->side, p->net.tile, &p->inputs));
     SQ_TRY(sq_decoder_create(&p->net, tiles, &p->decoder));
     SQ_TRY(SQ_ALLOC(p->head, (size_t)p->net.head * (tiles / 2) * (tiles / 2), "network head"));
 cleanup:
-    sq_model_destroy(model);
     return rc;
 }
 
