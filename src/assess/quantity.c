@@ -315,9 +315,10 @@ static sq_status compare_one(catalog *release, const char *name, const quantity 
     snprintf(out->name, sizeof out->name, "%s", name);
     snprintf(out->unit, sizeof out->unit, "%s", unit_of(release, name, q, unit, sizeof unit));
     snprintf(out->intervals, sizeof out->intervals, "%s",
-             q->quantiles >= 2 ? "quantiles"
-             : q->error        ? "gaussian"
-                               : "none");
+             q->kind == KIND_POSITION ? "ellipse"
+             : q->quantiles >= 2      ? "quantiles"
+             : q->error               ? "gaussian"
+                                      : "none");
     SQ_TRY(summarise(s, b, bright, limit, &out->all));
     out->bins = report->bins;
     for (int k = 0; k < report->bins; k++)
