@@ -9,25 +9,9 @@
 #include "store/durable_internal.h"
 #include "store/half_internal.h"
 #include "store/hdf5_internal.h"
+#include "store/tensor_internal.h"
 
-enum { MAX_RANK = 8, CHUNK_BYTES = 1 << 18, CHUNK_ROWS = 1 << 16 };
-
-/* A dataset that is being appended to; kept open so that its last chunk stays in the cache. */
-typedef struct growing {
-    char *name;
-    hid_t id;
-    sq_dtype type;
-    int width; /* of texts; 0 for numbers */
-    int rank;
-    int64_t dim[MAX_RANK];
-} growing;
-
-struct sq_h5 {
-    char *path, *partial; /* partial is NULL for a file opened to read */
-    hid_t id;
-    growing *set;
-    size_t count, capacity;
-};
+enum { CHUNK_BYTES = 1 << 18, CHUNK_ROWS = 1 << 16 };
 
 static void release(sq_h5 *file)
 {
@@ -102,18 +86,10 @@ cleanup:
     return rc;
 }
 
-static int64_t row_elements(int rank, const int64_t *dim)
-{
-    int64_t n = 1;
-    for (int i = 1; i < rank; i++)
-        n *= dim[i];
-    return n;
-}
-
 static hid_t chunked(int64_t width, int rank, const int64_t *dim)
 {
-    hsize_t chunk[MAX_RANK];
-    int64_t row = row_elements(rank, dim) * width;
+    hsize_t chunk[SQ_H5_MAX_RANK];
+    int64_t row = sq_h5_row(rank, dim) * width;
     int64_t rows = row > 0 ? CHUNK_BYTES / row : 1;
     chunk[0] = (hsize_t)(rows < 1 ? 1 : rows > CHUNK_ROWS ? CHUNK_ROWS : rows);
     for (int i = 1; i < rank; i++)
@@ -132,7 +108,7 @@ static hid_t chunked(int64_t width, int rank, const int64_t *dim)
 
 static sq_status make_dataset(sq_h5 *file, growing *set)
 {
-    hsize_t dim[MAX_RANK], max[MAX_RANK];
+    hsize_t dim[SQ_H5_MAX_RANK], max[SQ_H5_MAX_RANK];
     for (int i = 0; i < set->rank; i++)
         dim[i] = max[i] = (hsize_t)set->dim[i];
     dim[0] = 0;
@@ -191,7 +167,7 @@ static sq_status find_growing(sq_h5 *file, const char *name, sq_dtype type, int 
 
 static sq_status write_rows(sq_h5 *file, growing *set, int64_t rows, hid_t memory, const void *data)
 {
-    hsize_t start[MAX_RANK] = {0}, size[MAX_RANK], total[MAX_RANK];
+    hsize_t start[SQ_H5_MAX_RANK] = {0}, size[SQ_H5_MAX_RANK], total[SQ_H5_MAX_RANK];
     for (int i = 0; i < set->rank; i++)
         size[i] = total[i] = (hsize_t)set->dim[i];
     start[0] = (hsize_t)set->dim[0];
@@ -213,7 +189,7 @@ static sq_status write_rows(sq_h5 *file, growing *set, int64_t rows, hid_t memor
 /* HDF5's own conversion to binary16 is several times slower than the disk. */
 static sq_status write_half(sq_h5 *file, growing *set, int64_t rows, const float *data)
 {
-    int64_t n = rows * row_elements(set->rank, set->dim);
+    int64_t n = rows * sq_h5_row(set->rank, set->dim);
     uint16_t *half = NULL;
     hid_t type = sq_hdf5_file_type(SQ_F16);
     sq_status rc;
@@ -231,7 +207,7 @@ sq_status sq_h5_append(sq_h5 *file, const char *name, sq_dtype type, int rank, c
                        const void *data)
 {
     growing *set = NULL;
-    if (!file->partial || rank < 1 || rank > MAX_RANK || !sq_dtype_size(type))
+    if (!file->partial || rank < 1 || rank > SQ_H5_MAX_RANK || !sq_dtype_size(type))
         return sq_fail(SQ_ERR_USAGE, "%s: %s: cannot append (read only, rank or type)", file->path,
                        name);
     for (int i = 0; i < rank; i++) {
@@ -259,274 +235,6 @@ sq_status sq_h5_append_text(sq_h5 *file, const char *name, int width, int64_t n,
     rc = write_rows(file, set, n, type, data);
     H5Tclose(type);
     return rc;
-}
-
-static sq_status open_object(sq_h5 *file, const char *name, hid_t *out)
-{
-    *out = H5Oopen(file->id, name, H5P_DEFAULT);
-    if (*out >= 0)
-        return SQ_OK;
-    H5Eclear2(H5E_DEFAULT);
-    return sq_fail(SQ_ERR_FORMAT, "%s: %s: no such object", file->path, name);
-}
-
-sq_status sq_h5_attribute_text(sq_h5 *file, const char *object, const char *name, const char *text)
-{
-    hid_t id;
-    sq_status rc = open_object(file, object, &id);
-    if (rc != SQ_OK)
-        return rc;
-    rc = sq_hdf5_attribute(id, file->path, name, text);
-    H5Oclose(id);
-    return rc;
-}
-
-sq_status sq_h5_attribute_real(sq_h5 *file, const char *object, const char *name, double value)
-{
-    hid_t id;
-    sq_status rc = open_object(file, object, &id);
-    if (rc != SQ_OK)
-        return rc;
-    rc = sq_hdf5_attribute_f64(id, file->path, name, value);
-    H5Oclose(id);
-    return rc;
-}
-
-sq_status sq_h5_read_text(sq_h5 *file, const char *object, const char *name, char **text)
-{
-    hid_t id;
-    sq_status rc = open_object(file, object, &id);
-    if (rc != SQ_OK)
-        return rc;
-    rc = sq_hdf5_attribute_get(id, file->path, name, text);
-    H5Oclose(id);
-    return rc;
-}
-
-sq_status sq_h5_read_real(sq_h5 *file, const char *object, const char *name, double *value)
-{
-    hid_t id;
-    sq_status rc = open_object(file, object, &id);
-    if (rc != SQ_OK)
-        return rc;
-    hid_t attribute = H5Aexists(id, name) > 0 ? H5Aopen(id, name, H5P_DEFAULT) : -1;
-    hid_t space = attribute >= 0 ? H5Aget_space(attribute) : -1;
-    if (space < 0 || H5Sget_simple_extent_npoints(space) != 1 ||
-        H5Aread(attribute, H5T_NATIVE_DOUBLE, value) < 0) {
-        H5Eclear2(H5E_DEFAULT);
-        rc =
-            sq_fail(SQ_ERR_FORMAT, "%s: attribute %s: missing or not one number", file->path, name);
-    }
-    if (space >= 0)
-        H5Sclose(space);
-    if (attribute >= 0)
-        H5Aclose(attribute);
-    H5Oclose(id);
-    return rc;
-}
-
-int sq_h5_has(sq_h5 *file, const char *name)
-{
-    hid_t id = H5Oopen(file->id, name, H5P_DEFAULT);
-    H5Eclear2(H5E_DEFAULT);
-    if (id < 0)
-        return 0;
-    H5Oclose(id);
-    return 1;
-}
-
-typedef struct listing {
-    H5O_type_t type;
-    char **name;
-    size_t count, capacity;
-    sq_status rc;
-} listing;
-
-static herr_t list_one(hid_t group, const char *name, const H5L_info_t *info, void *user)
-{
-    listing *list = user;
-    H5O_info_t object;
-    (void)info;
-    if (H5Oget_info_by_name2(group, name, &object, H5O_INFO_BASIC, H5P_DEFAULT) < 0 ||
-        object.type != list->type)
-        return 0;
-    list->rc = SQ_GROW(list->name, list->capacity, list->count + 1, "names");
-    if (list->rc == SQ_OK)
-        list->rc = sq_strdup(&list->name[list->count], name);
-    if (list->rc != SQ_OK)
-        return -1;
-    list->count++;
-    return 0;
-}
-
-void sq_h5_free_names(char **names, int count)
-{
-    for (int i = 0; i < count; i++)
-        sq_free(names[i]);
-    sq_free(names);
-}
-
-static sq_status list_objects(sq_h5 *file, const char *group, H5O_type_t type, char ***names,
-                              int *count)
-{
-    listing list = {.type = type};
-    hid_t id = H5Gopen2(file->id, group, H5P_DEFAULT);
-    if (id < 0) {
-        H5Eclear2(H5E_DEFAULT);
-        return sq_fail(SQ_ERR_FORMAT, "%s: %s: no such group", file->path, group);
-    }
-    herr_t bad = H5Literate(id, H5_INDEX_NAME, H5_ITER_INC, NULL, list_one, &list);
-    if (bad < 0 && list.rc == SQ_OK)
-        list.rc = sq_hdf5_fail(file->path, group);
-    H5Gclose(id);
-    if (list.rc != SQ_OK) {
-        sq_h5_free_names(list.name, (int)list.count);
-        return list.rc;
-    }
-    *names = list.name;
-    *count = (int)list.count;
-    return SQ_OK;
-}
-
-sq_status sq_h5_list(sq_h5 *file, const char *group, char ***names, int *count)
-{
-    return list_objects(file, group, H5O_TYPE_DATASET, names, count);
-}
-
-sq_status sq_h5_groups(sq_h5 *file, const char *group, char ***names, int *count)
-{
-    return list_objects(file, group, H5O_TYPE_GROUP, names, count);
-}
-
-static sq_status open_dataset(sq_h5 *file, const char *name, hid_t *set)
-{
-    *set = H5Dopen2(file->id, name, H5P_DEFAULT);
-    if (*set >= 0)
-        return SQ_OK;
-    H5Eclear2(H5E_DEFAULT);
-    return sq_fail(SQ_ERR_FORMAT, "%s: %s: no such dataset", file->path, name);
-}
-
-static sq_status dataset_shape(const char *path, const char *name, hid_t set, sq_dtype *type,
-                               int *rank, int64_t dim[8])
-{
-    hsize_t size[H5S_MAX_RANK];
-    hid_t space = H5Dget_space(set), stored = H5Dget_type(set);
-    sq_status rc = SQ_OK;
-    *rank = H5Sget_simple_extent_ndims(space);
-    if (*rank < 1 || *rank > MAX_RANK || !sq_hdf5_dtype(stored, type))
-        rc = sq_fail(SQ_ERR_FORMAT, "%s: %s: rank or type is not one this program reads", path,
-                     name);
-    else
-        H5Sget_simple_extent_dims(space, size, NULL);
-    for (int i = 0; rc == SQ_OK && i < *rank; i++)
-        dim[i] = (int64_t)size[i];
-    H5Tclose(stored);
-    H5Sclose(space);
-    return rc;
-}
-
-sq_status sq_h5_shape(sq_h5 *file, const char *name, sq_dtype *type, int *rank, int64_t dim[8])
-{
-    hid_t set;
-    sq_status rc = open_dataset(file, name, &set);
-    if (rc != SQ_OK)
-        return rc;
-    rc = dataset_shape(file->path, name, set, type, rank, dim);
-    H5Dclose(set);
-    return rc;
-}
-
-static sq_status read_rows(sq_h5 *file, const char *name, hid_t set, int rank, const int64_t *dim,
-                           hid_t memory, int64_t first, int64_t count, void *out)
-{
-    hsize_t start[MAX_RANK] = {0}, size[MAX_RANK];
-    for (int i = 0; i < rank; i++)
-        size[i] = (hsize_t)dim[i];
-    start[0] = (hsize_t)first;
-    size[0] = (hsize_t)count;
-    hid_t space = H5Dget_space(set), box = H5Screate_simple(rank, size, NULL);
-    H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, size, NULL);
-    herr_t bad = H5Dread(set, memory, box, space, H5P_DEFAULT, out);
-    H5Sclose(box);
-    H5Sclose(space);
-    return bad < 0 ? sq_hdf5_fail(file->path, name) : SQ_OK;
-}
-
-static sq_status read_half(sq_h5 *file, const char *name, hid_t set, int rank, const int64_t *dim,
-                           int64_t first, int64_t count, float *out)
-{
-    int64_t n = count * row_elements(rank, dim);
-    uint16_t *half = NULL;
-    hid_t type = sq_hdf5_file_type(SQ_F16);
-    sq_status rc;
-    SQ_TRY(SQ_ALLOC(half, n ? n : 1, "half-precision rows"));
-    SQ_TRY(read_rows(file, name, set, rank, dim, type, first, count, half));
-    for (int64_t i = 0; i < n; i++)
-        out[i] = sq_half_to_float(half[i]);
-cleanup:
-    H5Tclose(type);
-    sq_free(half);
-    return rc;
-}
-
-sq_status sq_h5_read(sq_h5 *file, const char *name, sq_dtype type, int64_t first, int64_t count,
-                     void *out)
-{
-    sq_dtype stored;
-    int rank;
-    int64_t dim[MAX_RANK];
-    hid_t set, memory = sq_hdf5_memory_type(type);
-    if (memory < 0)
-        return sq_fail(SQ_ERR_USAGE, "%s: %s: cannot read into that type", file->path, name);
-    sq_status rc = open_dataset(file, name, &set);
-    if (rc != SQ_OK)
-        return rc;
-    SQ_TRY(dataset_shape(file->path, name, set, &stored, &rank, dim));
-    if (first < 0 || count < 0 || first > dim[0] - count)
-        SQ_TRY(sq_fail(SQ_ERR_USAGE, "%s: %s: rows %lld to %lld of %lld", file->path, name,
-                       (long long)first, (long long)(first + count), (long long)dim[0]));
-    if (count == 0)
-        goto cleanup;
-    if (stored == SQ_F16 && type == SQ_F32)
-        SQ_TRY(read_half(file, name, set, rank, dim, first, count, out));
-    else
-        SQ_TRY(read_rows(file, name, set, rank, dim, memory, first, count, out));
-cleanup:
-    H5Dclose(set);
-    return rc;
-}
-
-sq_status sq_h5_read_rows_text(sq_h5 *file, const char *name, int width, int64_t first,
-                               int64_t count, char *out)
-{
-    hsize_t dim[H5S_MAX_RANK] = {0};
-    hid_t set;
-    sq_status rc = open_dataset(file, name, &set);
-    if (rc != SQ_OK)
-        return rc;
-    hid_t space = H5Dget_space(set), stored = H5Dget_type(set), memory = sq_hdf5_text_type(width);
-    int rank = H5Sget_simple_extent_ndims(space);
-    if (rank == 1)
-        H5Sget_simple_extent_dims(space, dim, NULL);
-    int64_t rows = (int64_t)dim[0];
-    if (rank != 1 || H5Tget_class(stored) != H5T_STRING || H5Tis_variable_str(stored) > 0)
-        rc = sq_fail(SQ_ERR_FORMAT, "%s: %s: not a column of texts", file->path, name);
-    else if (first < 0 || count < 0 || first > rows - count)
-        rc = sq_fail(SQ_ERR_USAGE, "%s: %s: rows %lld to %lld of %lld", file->path, name,
-                     (long long)first, (long long)(first + count), (long long)rows);
-    else if (count)
-        rc = read_rows(file, name, set, 1, &rows, memory, first, count, out);
-    H5Tclose(memory);
-    H5Tclose(stored);
-    H5Sclose(space);
-    H5Dclose(set);
-    return rc;
-}
-
-sq_status sq_h5_read_f32(sq_h5 *file, const char *name, int64_t first, int64_t count, float *out)
-{
-    return sq_h5_read(file, name, SQ_F32, first, count, out);
 }
 
 sq_status sq_h5_close(sq_h5 *file)

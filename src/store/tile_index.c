@@ -389,8 +389,8 @@ void sq_tile_index_free(sq_tile *tile, int64_t count)
 static sq_hash add_file(sq_hash hash, const sq_file_identity *file)
 {
     char checks[2 * CHECK] = "";
-    strncpy(checks, file->checksum, CHECK - 1);
-    strncpy(checks + CHECK, file->datasum, CHECK - 1);
+    memcpy(checks, file->checksum, strnlen(file->checksum, CHECK - 1));
+    memcpy(checks + CHECK, file->datasum, strnlen(file->datasum, CHECK - 1));
     int64_t there[2] = {file->path[0] != 0, file->size};
     hash = sq_hash_combine(hash, sq_hash_bytes(there, sizeof there));
     return sq_hash_combine(hash, sq_hash_bytes(checks, sizeof checks));

@@ -1,14 +1,19 @@
-/* Reduce: from committed records to a release file. Collective over the communicator given; no task may be in flight.
+/* Reduce: from committed records to a release file. Collective over the communicator given; no task
+ * may be in flight.
  *
- * Every rank reads a share of the records. Rows in border bands and on seams of tiles are reconciled in fixed cells of the sky;
- * the rows that stay are partitioned by their HEALPix key into buckets of bounded size, sorted by the total order (healpix29, ra,
- * dec, phase, patch, realisation, row) and written collectively as one-dimensional chunked datasets into PATH.partial. That file
- * is closed, read back and checked against what was in memory, given its manifest, flushed and renamed. Every dataset
- * outside /run is the same, bit for bit, for any number of ranks and any order and history of tasks.
+ * Every rank reads a share of the records. Rows in border bands and on seams of tiles are
+ * reconciled in fixed cells of the sky; the rows that stay are partitioned by their HEALPix key
+ * into buckets of bounded size, sorted by the total order (healpix29, ra, dec, phase, patch,
+ * realisation, row) and written collectively as one-dimensional chunked datasets into PATH.partial.
+ * That file is closed, read back and checked against what was in memory, given its manifest,
+ * flushed and renamed. Every dataset outside /run is the same, bit for bit, for any number of ranks
+ * and any order and history of tasks.
  *
- * Layout: /TABLE/COLUMN (attributes units, ucd, description; the group's attribute columns names them in order), /maps/NAME, /tiles, /patches (state, rows, hashes),
- * /failures, /provenance/NAME (texts), /run (this execution: texts and the seconds of each task), /manifest (dataset, rows,
- * XXH3). A 512-byte user block in front of the HDF5 content holds the XXH3 of all bytes behind it. */
+ * Layout: /TABLE/COLUMN (attributes units, ucd, description; the group's attribute columns names
+ * them in order), /maps/NAME, /tiles, /patches (state, rows, hashes), /failures, /provenance/NAME
+ * (texts), /run (this execution: texts and the seconds of each task), /manifest (dataset, rows,
+ * XXH3). A 512-byte user block in front of the HDF5 content holds the XXH3 of all bytes behind it.
+ */
 #ifndef SQ_STORE_MERGE_H
 #define SQ_STORE_MERGE_H
 
@@ -23,63 +28,66 @@
 #include "store/table.h"
 
 typedef enum sq_task_state {
-    SQ_TASK_DONE,           /* committed: `place` is valid */
-    SQ_TASK_FAILED,         /* the input or the processing of this patch failed; `status` and `reason` say why */
-    SQ_TASK_QUARANTINED     /* given up after deaths or repeated failures */
+    SQ_TASK_DONE,   /* committed: `place` is valid */
+    SQ_TASK_FAILED, /* the input or the processing of this patch failed; `status` and `reason` say
+                       why */
+    SQ_TASK_QUARANTINED /* given up after deaths or repeated failures */
 } sq_task_state;
 
 typedef struct sq_merge_task {
     uint32_t phase, realisation;
     uint64_t patch;
-    uint32_t tile;                 /* 0 for maps */
+    uint32_t tile; /* 0 for maps */
     sq_task_state state;
-    uint32_t attempts;             /* goes to /run */
-    uint64_t rows;                 /* of all tables, as committed */
+    uint32_t attempts; /* goes to /run */
+    uint64_t rows;     /* of all tables, as committed */
     sq_hash input;
     sq_record_place place;
     sq_status status;
-    const char *reason;            /* NULL when done */
+    const char *reason; /* NULL when done */
 } sq_merge_task;
 
 typedef struct sq_merge_text {
-    const char *name, *text;       /* a dataset name; any length */
+    const char *name, *text; /* a dataset name; any length */
 } sq_merge_text;
 
 typedef struct sq_merge {
     /* The same on every rank. */
-    const char *path;              /* of the release */
-    const char *shards;            /* folder of the segments */
+    const char *path;   /* of the release */
+    const char *shards; /* folder of the segments */
     int ntable, nmap;
     const sq_schema *const *table;
     const sq_map_schema *const *map;
-    const sq_owner *owner;         /* sky ownership of the tiles; NULL: tiles do not overlap (or there are none) */
-    uint64_t memory;               /* bytes that a rank may hold for rows and pixels; 0: 128 MiB */
-    int deflate;                   /* 0 (plain chunks) .. 9 */
+    const sq_owner
+        *owner; /* sky ownership of the tiles; NULL: tiles do not overlap (or there are none) */
+    uint64_t memory; /* bytes that a rank may hold for rows and pixels; 0: 128 MiB */
+    int deflate;     /* 0 (plain chunks) .. 9 */
     /* On rank 0 only. */
-    const sq_merge_task *task;     /* all tasks of the run, each once, any order */
+    const sq_merge_task *task; /* all tasks of the run, each once, any order */
     int64_t ntask;
-    const sq_tile *tile;           /* may be NULL */
+    const sq_tile *tile; /* may be NULL */
     int64_t ntile;
-    const sq_merge_text *provenance;   /* e.g. config (canonical YAML), config_hash, model_hash, index_hash */
+    const sq_merge_text
+        *provenance; /* e.g. config (canonical YAML), config_hash, model_hash, index_hash */
     int nprovenance;
-    const sq_merge_text *run;          /* e.g. version, host, isa, mpi, slurm_job_id, started, command */
+    const sq_merge_text *run; /* e.g. version, host, isa, mpi, slurm_job_id, started, command */
     int nrun;
-    void (*progress)(void *user, const char *what, double fraction);   /* rank 0; may be NULL */
+    void (*progress)(void *user, const char *what, double fraction); /* rank 0; may be NULL */
     void *user;
 } sq_merge;
 
 /* The same on every rank. */
 typedef struct sq_merge_report {
-    int64_t rows_in[16], rows[16];     /* by table: read, kept */
+    int64_t rows_in[16], rows[16]; /* by table: read, kept */
     int64_t done, failed, quarantined;
     int64_t records;
-    uint64_t bytes;                    /* of the file */
-    sq_hash manifest;                  /* equal for equal releases */
+    uint64_t bytes;   /* of the file */
+    sq_hash manifest; /* equal for equal releases */
     double seconds;
 } sq_merge_report;
 
-/* All ranks return the same status. On failure PATH is as it was and PATH.partial is removed. A record that does not match its
- * place is SQ_ERR_CORRUPT: nothing is left out silently. */
+/* All ranks return the same status. On failure PATH is as it was and PATH.partial is removed. A
+ * record that does not match its place is SQ_ERR_CORRUPT: nothing is left out silently. */
 sq_status sq_merge_release(const sq_comm *comm, const sq_merge *merge, sq_merge_report *report);
 
 #endif

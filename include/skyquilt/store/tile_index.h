@@ -1,5 +1,6 @@
-/* The tile index: what `index` writes and every rank of a run reads. An HDF5 file of columns (groups tiles, bands,
- * files; texts in one byte array with offsets), complete under its final name, without time stamps. Local. */
+/* The tile index: what `index` writes and every rank of a run reads. An HDF5 file of columns
+ * (groups tiles, bands, files; texts in one byte array with offsets), complete under its final
+ * name, without time stamps. Local. */
 #ifndef SQ_STORE_TILE_INDEX_H
 #define SQ_STORE_TILE_INDEX_H
 
@@ -11,11 +12,12 @@
 
 /* Tiles in the order given: that order numbers them. SQ_ERR_USAGE for two tiles of one name. */
 sq_status sq_tile_index_write(const char *path, const sq_tile *tile, int64_t count);
-/* Every count and offset is checked: SQ_ERR_FORMAT for a file that is not an index, SQ_ERR_CORRUPT for one that
- * contradicts itself. *tile: sq_tile_index_free. */
+/* Every count and offset is checked: SQ_ERR_FORMAT for a file that is not an index, SQ_ERR_CORRUPT
+ * for one that contradicts itself. *tile: sq_tile_index_free. */
 sq_status sq_tile_index_read(const char *path, sq_tile **tile, int64_t *count);
 void sq_tile_index_free(sq_tile *tile, int64_t count);
-/* The identity of the tiles as a whole (names, files, sizes, checksum cards, WCS; not their paths or mtimes). */
+/* The identity of the tiles as a whole (names, files, sizes, checksum cards, WCS; not their paths
+ * or mtimes). */
 sq_hash sq_tile_index_hash(const sq_tile *tile, int64_t count);
 
 #endif

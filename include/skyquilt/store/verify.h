@@ -1,4 +1,5 @@
-/* Verification: is what stands on the disk what was written? Local, one process, reads everything once. */
+/* Verification: is what stands on the disk what was written? Local, one process, reads everything
+ * once. */
 #ifndef SQ_STORE_VERIFY_H
 #define SQ_STORE_VERIFY_H
 
@@ -16,12 +17,14 @@ typedef struct sq_verify_report {
     sq_hash manifest;
 } sq_verify_report;
 
-/* A release: the hash of every byte, then each dataset against the manifest (type, shape, content, attributes), row counts of
- * the columns of a table. SQ_ERR_CORRUPT when anything differs, SQ_ERR_FORMAT when it is not a release. */
+/* A release: the hash of every byte, then each dataset against the manifest (type, shape, content,
+ * attributes), row counts of the columns of a table. SQ_ERR_CORRUPT when anything differs,
+ * SQ_ERR_FORMAT when it is not a release. */
 sq_status sq_verify_release(const char *path, sq_verify_problem problem, void *user,
                             sq_verify_report *report);
-/* An output folder: every line of `ledger`, every committed record in `shards` (bytes and header against the ledger). */
-sq_status sq_verify_run(const char *ledger, const char *shards, sq_verify_problem problem, void *user,
-                        sq_verify_report *report);
+/* An output folder: every line of `ledger`, every committed record in `shards` (bytes and header
+ * against the ledger). */
+sq_status sq_verify_run(const char *ledger, const char *shards, sq_verify_problem problem,
+                        void *user, sq_verify_report *report);
 
 #endif
