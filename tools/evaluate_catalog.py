@@ -7,7 +7,6 @@ which favours it.
 import glob
 import os
 import shutil
-import tempfile
 import time
 
 import numpy as np
@@ -28,7 +27,8 @@ TRAINING_SEED_LIMIT = 1000      # seeds from here on are for tests
 
 
 def nanojansky(mag):
-    return 10 ** (-0.4 * (np.asarray(mag, float) - 31.4))
+    """nJy; magnitudes that stand for "no measurement" (-9999) are cut to something finite."""
+    return 10 ** (-0.4 * (np.clip(np.asarray(mag, float), -10, 60) - 31.4))
 
 
 def brighter_rows(report):
@@ -74,13 +74,13 @@ def show_coverage(title, report):
             f"{number['pull_mad'] or 0:6.2f}  {cover}  {q['intervals']}")
 
 
-def skyquilt_run(folder, name, tiles, ranks=3):
+def skyquilt_run(folder, name, tiles, model, ranks=3):
     """Run the catalog probe over a folder of tiles; gives the release's path and seconds."""
     work = os.path.join(folder, name)
     os.makedirs(work, exist_ok=True)
     config = os.path.join(work, "survey.yaml")
     with open(config, "w") as out:
-        out.write(f"probe: catalog\nindex: {work}/tiles.h5\nmodel: {MODEL}\nthreshold: 0.05\n")
+        out.write(f"probe: catalog\nindex: {work}/tiles.h5\nmodel: {model}\nthreshold: 0.05\n")
     common.run("index", "--output", os.path.join(work, "tiles.h5"), "--quiet", tiles)
     _, seconds = common.run("run", config, "--output", os.path.join(work, "out"), "--quiet", ranks=ranks)
     return os.path.join(work, "out", "release.h5"), seconds
@@ -120,12 +120,12 @@ def simulate(folder, name, seed, quick):
     return sky, os.path.join(sky, "truth.h5"), stems
 
 
-def simulated_sky(folder, seed, quick):
+def simulated_sky(folder, seed, quick, model):
     """Held-out simulated survey: skyquilt and Source Extractor."""
     say("simulated sky: simulate, run, Source Extractor")
     sky, truth, stems = simulate(folder, "test-sky", seed, quick)
     _, tuning_truth, tuning_stems = simulate(folder, "validation-sky", seed + 1, quick)
-    release, seconds = skyquilt_run(folder, "simulated", sky)
+    release, seconds = skyquilt_run(folder, "simulated", sky, model)
     options = {"match": MATCH, "bins": "16,0.5", "limit": 23.0, "seed": seed}
     reports = {"skyquilt": common.validate(release, truth, folder, "simulated", **options)}
 
@@ -217,14 +217,14 @@ def star_agreement(release, rows, criteria):
     return table
 
 
-def stripe82_field(folder, seed, quick, criteria):
+def stripe82_field(folder, seed, quick, model, criteria):
     """SDSS 94-1-12 against the deeper coadd."""
     field = os.path.join(common.SHARED, "data", "optical", "sdss_94_1_12")
     if not os.path.isdir(field):
         say("\nSDSS 94-1-12: skipped, no data")
         return None
     say("\nSDSS 94-1-12: run, Source Extractor")
-    release, seconds = skyquilt_run(folder, "sdss-94", field)
+    release, seconds = skyquilt_run(folder, "sdss-94", field, model)
     truth = coadd_truth(os.path.join(field, "coadd_catalog_94_1_12.fits"), folder)
     options = {"match": MATCH, "bins": "14,0.5", "limit": 23.0, "seed": seed}
     photo, photo_rows = photo_catalogue(os.path.join(field, "photoObj-000094-1-0012.fits"))
@@ -280,14 +280,14 @@ def hubble_truth(field, folder, header):
     return out, ",".join(f"{a:.8f},{d:.8f}" for a, d in zip(corner_ra, corner_dec))
 
 
-def globular_cluster(folder, seed, quick):
+def globular_cluster(folder, seed, quick, model):
     """The crowded cutout of M2 against HST, 0.5 pixel and 0.5 mag."""
     field = os.path.join(common.SHARED, "data", "optical", "sdss_m2_crowded")
     if not os.path.isdir(field):
         say("\nM2: skipped, no data")
         return None
     say("\nM2: run, Source Extractor")
-    release, seconds = skyquilt_run(folder, "m2", field)
+    release, seconds = skyquilt_run(folder, "m2", field, model)
     frame = glob.glob(os.path.join(field, "frame-r-*"))[0]
     truth, region = hubble_truth(field, folder, fits.getheader(frame))
     options = {"match": 0.5 * PIXEL, "tolerance": 0.5, "region": region, "bins": "15,1", "seed": seed}
@@ -321,16 +321,20 @@ def main(options):
         raise SystemExit(f"tools/evaluate: seeds below {TRAINING_SEED_LIMIT} are those of training")
     begin = time.monotonic()
     criteria = common.Criteria()
-    folder = tempfile.mkdtemp(prefix="evaluate-", dir=os.path.join(common.ROOT, "build"))
+    model = os.path.abspath(options.model or MODEL)
+    folder = common.work_folder("evaluate-")
     try:
-        tables = {"simulated": simulated_sky(folder, seed, options.quick),
-                  "sdss_94_1_12": stripe82_field(folder, seed, options.quick, criteria),
-                  "m2": globular_cluster(folder, seed, options.quick)}
+        tables = {"simulated": simulated_sky(folder, seed, options.quick, model),
+                  "sdss_94_1_12": stripe82_field(folder, seed, options.quick, model, criteria),
+                  "m2": globular_cluster(folder, seed, options.quick, model)}
     finally:
         if options.keep:
             say(f"kept {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
-    common.record("catalog", seed, criteria, tables, options.json, time.monotonic() - begin,
-                  options.quick)
+    if options.model:
+        say("not recorded: another model than the project's")
+    else:
+        common.record("catalog", seed, criteria, tables, options.json, time.monotonic() - begin,
+                      options.quick)
     common.finish(criteria)

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 
 import h5py
@@ -19,6 +20,11 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "OMPI_MCA_io": "romio321",
 
 def say(text):
     print(text, flush=True)
+
+
+def work_folder(prefix):
+    os.makedirs(os.path.join(ROOT, "build"), exist_ok=True)
+    return tempfile.mkdtemp(prefix=prefix, dir=os.path.join(ROOT, "build"))
 
 
 def run(*command, ranks=1, quiet=True):

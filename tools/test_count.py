@@ -10,7 +10,7 @@ import json
 import re
 import sys
 
-CASE = re.compile(r"\[\s+(OK|FAILED|SKIPPED)\s+\] (?!\d+ test)(\w[^\s:,]*)")
+CASE = re.compile(r"\[\s+(OK|FAILED|SKIPPED)\s+\] (?!(?:.*: )?\d+ test)(\w[^\s:,]*)")
 UNITTEST = re.compile(r"^Ran (\d+) tests? in .*\n\n(?:OK|FAILED)(?: \((.*)\))?", re.M)
 TAIL_LINES = 40
 
