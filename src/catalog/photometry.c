@@ -4,26 +4,24 @@
 
 enum { HALF = 12, SIDE = 2 * HALF + 1, TAPS = 6, SUB = 5 };
 
-/* Lanczos weights (order 3) that shift by the fraction t in [-0.5, 0.5], of unit sum. */
-static void lanczos(double t, double w[TAPS + 1])
+/* Weights on pixels -3 .. 3 that give the value at -t: Lagrange's polynomial through seven points. */
+static void interpolate(double t, double w[TAPS + 1])
 {
-    double sum = 0.0;
     for (int k = 0; k <= TAPS; k++) {
-        double x = k - TAPS / 2 + t, a = M_PI * x;
-        w[k] = fabs(x) >= 3.0 ? 0.0 : fabs(x) < 1e-9 ? 1.0 : 3.0 * sin(a) * sin(a / 3.0) / (a * a);
-        sum += w[k];
+        w[k] = 1.0;
+        for (int j = 0; j <= TAPS; j++)
+            if (j != k)
+                w[k] *= (TAPS / 2 - j - t) / (k - j);
     }
-    for (int k = 0; k <= TAPS; k++)
-        w[k] /= sum;
 }
 
-/* The PSF's middle moved by (dx, dy) pixels: out(i) = sum_k w_k in(i - dx + ...), rows then columns. */
+/* The PSF's middle moved by (dx, dy) pixels: rows, then columns. */
 static void shifted_psf(const float *psf, double dx, double dy, double out[SIDE][SIDE])
 {
     enum { FROM = SQ_PSF_SIDE / 2 - HALF };
     double wx[TAPS + 1], wy[TAPS + 1], rows[SIDE + TAPS][SIDE];
-    lanczos(dx, wx);
-    lanczos(dy, wy);
+    interpolate(dx, wx);
+    interpolate(dy, wy);
     for (int j = 0; j < SIDE + TAPS; j++)
         for (int i = 0; i < SIDE; i++) {
             const float *row = psf + (FROM + j - TAPS / 2) * SQ_PSF_SIDE + FROM + i - TAPS / 2;
@@ -48,14 +46,14 @@ static int usable(const sq_cutout *c, int64_t i)
 static void psf_flux(const sq_cutout *c, int band, double x, double y, sq_check *out)
 {
     float psf[SQ_PSF_SIDE * SQ_PSF_SIDE];
-    double p[SIDE][SIDE], signal = 0.0, norm = 0.0, noise = 0.0, all = 0.0;
+    double p[SIDE][SIDE], signal = 0.0, norm = 0.0, noise = 0.0, whole = 0.0, seen = 0.0;
     int cx = (int)floor(x + 0.5), cy = (int)floor(y + 0.5);
     sq_cutout_psf(c, band, x, y, psf);
     shifted_psf(psf, x - cx, y - cy, p);
     for (int j = 0; j < SIDE; j++)
         for (int i = 0; i < SIDE; i++) {
             int px = cx + i - HALF, py = cy + j - HALF;
-            all += p[j][i] * p[j][i];
+            whole += p[j][i] * p[j][i];
             if (px < 0 || py < 0 || px >= c->nx || py >= c->ny)
                 continue;
             int64_t at = sq_cutout_plane(c, band) + (int64_t)py * c->nx + px;
@@ -65,13 +63,9 @@ static void psf_flux(const sq_cutout *c, int band, double x, double y, sq_check 
             signal += w * c->image[at];
             norm += w * p[j][i];
             noise += w * w * fmax(c->variance[at], s2);
-            all -= p[j][i] * p[j][i];
+            seen += p[j][i] * p[j][i];
         }
-    double whole = 0.0;
-    for (int j = 0; j < SIDE; j++)
-        for (int i = 0; i < SIDE; i++)
-            whole += p[j][i] * p[j][i];
-    if (norm > 0.0 && all < 0.8 * whole) {
+    if (norm > 0.0 && seen > 0.2 * whole) {
         out->psf_flux = signal / norm;
         out->psf_error = sqrt(noise) / norm;
     }
