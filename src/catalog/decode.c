@@ -6,7 +6,17 @@
 #include "base/mem.h"
 
 /* Channels of a slot; the rest follows from the number of bands. */
-enum { MEAN_X, MEAN_Y, LOG_SIGMA_X, LOG_SIGMA_Y, CORRELATION, STAR, SHAPE, LOG_SIGMA_SHAPE = 10, FLUX = 14 };
+enum {
+    MEAN_X,
+    MEAN_Y,
+    LOG_SIGMA_X,
+    LOG_SIGMA_Y,
+    CORRELATION,
+    STAR,
+    SHAPE,
+    LOG_SIGMA_SHAPE = 10,
+    FLUX = 14
+};
 /* Planes of the context: known, count / 2, empty, then four of each slot. */
 enum { KNOWN, COUNT, EMPTY, SLOT, SLOT_PLANES = 4 };
 
@@ -15,8 +25,8 @@ enum { KNOWN, COUNT, EMPTY, SLOT, SLOT_PLANES = 4 };
 struct sq_decoder {
     sq_catalog_net net;
     int tiles;
-    float *context;                  /* [context][M][M] */
-    sq_catalog_source *slot;         /* [M][M][2]; probability 0: not decoded */
+    float *context;          /* [context][M][M] */
+    sq_catalog_source *slot; /* [M][M][2]; probability 0: not decoded */
     sq_catalog_source *found;
     size_t capacity;
 };
@@ -86,9 +96,10 @@ static double at_knots(const sq_catalog_calibration *c, const double *value, dou
 
 /* What the conditioning planes of a tile say of its bands. */
 typedef struct tile_light {
-    double base[SQ_MAX_BANDS];   /* ln of the flux that the flux means are relative to, nJy; 0: missing band */
-    double snr;                  /* all bands together */
-    double ln_sigma;             /* of the reference band's sky */
+    double base[SQ_MAX_BANDS]; /* ln of the flux that the flux means are relative to, nJy; 0:
+                                  missing band */
+    double snr;                /* all bands together */
+    double ln_sigma;           /* of the reference band's sky */
     int usable;
 } tile_light;
 
@@ -119,7 +130,7 @@ static tile_light light_of(const sq_catalog_net *net, const sq_inputs *in, int64
 /* A head's value of a channel at one of its tiles. */
 typedef struct head_view {
     const float *data;
-    int64_t stride;   /* between channels */
+    int64_t stride; /* between channels */
 } head_view;
 
 static double channel(head_view h, int c)
@@ -127,8 +138,8 @@ static double channel(head_view h, int c)
     return h.data[c * h.stride];
 }
 
-/* Covariance of ln flux from the Cholesky factor A of the precision, P = A^T A: the columns of A^-1 give
- * covariance = A^-1 A^-T. */
+/* Covariance of ln flux from the Cholesky factor A of the precision, P = A^T A: the columns of A^-1
+ * give covariance = A^-1 A^-T. */
 static void flux_covariance(head_view h, int first, int n, double out[SQ_MAX_BANDS][SQ_MAX_BANDS])
 {
     double a[SQ_MAX_BANDS][SQ_MAX_BANDS], inverse[SQ_MAX_BANDS][SQ_MAX_BANDS] = {{0.0}};
@@ -165,7 +176,8 @@ static void decode_flux(const sq_catalog_net *net, head_view h, const tile_light
     }
     for (int i = 0; i < net->nband && c->knots; i++)
         for (int j = 0; j < net->nband; j++)
-            s->covariance[i][j] *= at_knots(c, c->flux[i], ln_snr) * at_knots(c, c->flux[j], ln_snr);
+            s->covariance[i][j] *=
+                at_knots(c, c->flux[i], ln_snr) * at_knots(c, c->flux[j], ln_snr);
 }
 
 static void decode_slot(const sq_catalog_net *net, head_view h, const tile_light *light,
@@ -282,7 +294,8 @@ sq_status sq_decoder_collect(sq_decoder *d, double threshold, const sq_catalog_s
         if (!(s->probability >= least && s->raw_probability > 1e-3))
             continue;
         if (!all_finite(s, d->net.nband))
-            return sq_fail(SQ_ERR_DATA, "the network gives no number at tile %d, %d", s->row, s->column);
+            return sq_fail(SQ_ERR_DATA, "the network gives no number at tile %d, %d", s->row,
+                           s->column);
         SQ_TRY(SQ_GROW(d->found, d->capacity, n + 1, "decoded sources"));
         d->found[n++] = *s;
     }

@@ -6,13 +6,13 @@
 #include "base/mem.h"
 
 enum {
-    BLOCK = 16,        /* pixels over which one PSF image serves */
-    MAX_RADIUS = 12,   /* of the matched filter's stamp, pixels */
+    BLOCK = 16,      /* pixels over which one PSF image serves */
+    MAX_RADIUS = 12, /* of the matched filter's stamp, pixels */
     MIN_RADIUS = 3,
     MOMENT_STEPS = 12
 };
 
-#define W_LIMIT 60000.0f   /* image / sky_sigma is clipped here: what a half float holds */
+#define W_LIMIT 60000.0f /* image / sky_sigma is clipped here: what a half float holds */
 
 /* Elementwise loops only: the clones differ in width, not in the order of any sum. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
@@ -22,15 +22,15 @@ enum {
 #endif
 
 typedef struct psf_shape {
-    double log_fwhm, e1, e2;   /* log of pixels */
+    double log_fwhm, e1, e2; /* log of pixels */
 } psf_shape;
 
 sq_status sq_inputs_create(int nband, int side, int tile, sq_inputs **out)
 {
     *out = NULL;
     if (nband < 1 || nband > SQ_MAX_BANDS || tile < 1 || side < tile || side > 32768 || side % tile)
-        return sq_fail(SQ_ERR_USAGE, "inputs: %d bands, side %d, tile %d: not possible", nband, side,
-                       tile);
+        return sq_fail(SQ_ERR_USAGE, "inputs: %d bands, side %d, tile %d: not possible", nband,
+                       side, tile);
     sq_status rc = SQ_OK;
     sq_inputs *in = NULL;
     SQ_TRY(SQ_ALLOC(in, 1, "network inputs"));
@@ -149,7 +149,7 @@ static void fill_image(const sq_cutout *c, int band, sq_inputs *in)
 typedef struct filter {
     int radius;
     float tap[(2 * MAX_RADIUS + 1) * (2 * MAX_RADIUS + 1)];
-    double sum2, correlated;   /* sum P^2; sum of P_i P_j rho_ij over sum P^2 */
+    double sum2, correlated; /* sum P^2; sum of P_i P_j rho_ij over sum P^2 */
 } filter;
 
 static void make_filter(const sq_cutout *c, int band, double x, double y, int radius, filter *f)
@@ -176,7 +176,8 @@ static void make_filter(const sq_cutout *c, int band, double x, double y, int ra
     f->correlated = f->sum2 > 0.0 ? fmax(1.0 + extra / f->sum2, 0.1) : 1.0;
 }
 
-/* out[j][i] = sum over taps of tap^power * in[j + dj][i + di]; `in` points at the block's first pixel. */
+/* out[j][i] = sum over taps of tap^power * in[j + dj][i + di]; `in` points at the block's first
+ * pixel. */
 WIDE static void correlate(const filter *f, int squared, const float *in, int64_t stride,
                            float out[BLOCK][BLOCK])
 {
@@ -196,7 +197,7 @@ WIDE static void correlate(const filter *f, int squared, const float *in, int64_
 /* Work planes with a border of MAX_RADIUS and up to BLOCK on the far side. */
 typedef struct padded {
     int64_t stride;
-    float *signal, *weight;   /* image and 1 where usable, else 0 */
+    float *signal, *weight; /* image and 1 where usable, else 0 */
 } padded;
 
 static int all_usable(const padded *p, int x0, int y0, int radius)
@@ -210,8 +211,9 @@ static int all_usable(const padded *p, int x0, int y0, int radius)
     return 1;
 }
 
-/* The flux of a point source at each pixel of a block, F = sum P I / sum P^2 over usable pixels, and its
- * error from the empty sky's noise; without enough PSF on usable pixels flux 0 and error 0. */
+/* The flux of a point source at each pixel of a block, F = sum P I / sum P^2 over usable pixels,
+ * and its error from the empty sky's noise; without enough PSF on usable pixels flux 0 and error 0.
+ */
 static void filter_block(const sq_cutout *c, int band, const padded *p, const filter *f, int x0,
                          int y0, sq_inputs *in)
 {
@@ -265,7 +267,8 @@ cleanup:
     return rc;
 }
 
-/* The pixel of a tile with the largest sum over bands of squared positive S/N; the first of equals. */
+/* The pixel of a tile with the largest sum over bands of squared positive S/N; the first of equals.
+ */
 static int32_t find_peak(const sq_inputs *in, int tx, int ty)
 {
     int n = in->side;
@@ -289,8 +292,8 @@ static int32_t find_peak(const sq_inputs *in, int tx, int ty)
     return peak;
 }
 
-/* The mean sky rms and sky level over a tile's usable pixels and their fraction; at the tile's peak the
- * S/N and the error of the flux over the sky rms. */
+/* The mean sky rms and sky level over a tile's usable pixels and their fraction; at the tile's peak
+ * the S/N and the error of the flux over the sky rms. */
 typedef struct tile_sky {
     double sigma, sky, fraction, snr, unit;
 } tile_sky;

@@ -139,14 +139,16 @@ cleanup:
 }
 
 /* The channels of an input or output against what the metadata say. */
-static sq_status check_tensor(const char *path, sq_tensor_info info, const char *name, int64_t channels)
+static sq_status check_tensor(const char *path, sq_tensor_info info, const char *name,
+                              int64_t channels)
 {
     if (!info.name || strcmp(info.name, name) != 0)
         return sq_fail(SQ_ERR_CONFIG, "%s: '%s' stands where a catalog network has '%s'", path,
                        info.name ? info.name : "", name);
     if (info.rank != 4 || (info.dim[1] != channels && info.dim[1] != -1))
-        return sq_fail(SQ_ERR_CONFIG, "%s: %s: rank %d with %lld channels, not 4 with %lld", path, name,
-                       info.rank, (long long)(info.rank > 1 ? info.dim[1] : 0), (long long)channels);
+        return sq_fail(SQ_ERR_CONFIG, "%s: %s: rank %d with %lld channels, not 4 with %lld", path,
+                       name, info.rank, (long long)(info.rank > 1 ? info.dim[1] : 0),
+                       (long long)channels);
     return SQ_OK;
 }
 
@@ -154,9 +156,11 @@ static sq_status check_tensors(const sq_model *model, const char *path, const sq
 {
     char name[16];
     sq_status rc = SQ_OK;
-    if (sq_model_inputs(model) != 1 + SQ_CATALOG_COLOURS || sq_model_outputs(model) != SQ_CATALOG_COLOURS)
-        return sq_fail(SQ_ERR_CONFIG, "%s: %d inputs and %d outputs, a catalog network has %d and %d",
-                       path, sq_model_inputs(model), sq_model_outputs(model), 1 + SQ_CATALOG_COLOURS,
+    if (sq_model_inputs(model) != 1 + SQ_CATALOG_COLOURS ||
+        sq_model_outputs(model) != SQ_CATALOG_COLOURS)
+        return sq_fail(SQ_ERR_CONFIG,
+                       "%s: %d inputs and %d outputs, a catalog network has %d and %d", path,
+                       sq_model_inputs(model), sq_model_outputs(model), 1 + SQ_CATALOG_COLOURS,
                        (int)SQ_CATALOG_COLOURS);
     SQ_TRY(check_tensor(path, sq_model_input(model, 0), "image", 2 * net->nband));
     SQ_TRY(check_tensor(path, sq_model_input(model, 1), "planes", SQ_PLANES_PER_BAND * net->nband));

@@ -4,7 +4,8 @@
 
 enum { HALF = 12, SIDE = 2 * HALF + 1, TAPS = 6, SUB = 5 };
 
-/* Weights on pixels -3 .. 3 that give the value at -t: Lagrange's polynomial through seven points. */
+/* Weights on pixels -3 .. 3 that give the value at -t: Lagrange's polynomial through seven points.
+ */
 static void interpolate(double t, double w[TAPS + 1])
 {
     for (int k = 0; k <= TAPS; k++) {

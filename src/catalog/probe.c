@@ -10,13 +10,14 @@
 #include "catalog/inputs.h"
 #include "catalog/rows.h"
 
-/* Rows up to here outside a core, for the reconciliation of seams: a few position errors and a tile. */
+/* Rows up to here outside a core, for the reconciliation of seams: a few position errors and a
+ * tile. */
 #define BORDER 8.0
 
 enum { INPUTS = 1 + SQ_CATALOG_COLOURS };
 
 typedef struct catalog_config {
-    double aperture;   /* arcsec */
+    double aperture; /* arcsec */
 } catalog_config;
 
 typedef struct catalog_probe {
@@ -27,17 +28,17 @@ typedef struct catalog_probe {
     int core, halo, side;
     double threshold;
     sq_catalog_rows *rows;
-    sq_model *model;    /* outlives the engine */
+    sq_model *model; /* outlives the engine */
     sq_engine *engine;
     sq_inputs *inputs;
     sq_decoder *decoder;
     float *head;
 } catalog_probe;
 
-static const sq_config_field fields[] = {
-    {"aperture", SQ_CONFIG_REAL, offsetof(catalog_config, aperture), 0, 0.1, 30, NULL, NULL,
-     "radius of the check columns' aperture in arcsec"},
-    {.key = NULL}};
+static const sq_config_field fields[] = {{"aperture", SQ_CONFIG_REAL,
+                                          offsetof(catalog_config, aperture), 0, 0.1, 30, NULL,
+                                          NULL, "radius of the check columns' aperture in arcsec"},
+                                         {.key = NULL}};
 
 static void defaults(void *config)
 {
@@ -51,14 +52,17 @@ static sq_status check_setup(const sq_probe_setup *setup, const catalog_probe *p
     for (int b = 0; b < setup->nband && same; b++)
         same = strcmp(setup->bands[b], net->band[b]) == 0;
     if (!same)
-        return sq_fail(SQ_ERR_CONFIG, "%s: the bands of the network are not those of the run", p->file.path);
-    if (setup->reference && *setup->reference && strcmp(setup->reference, net->band[net->reference]) != 0)
-        return sq_fail(SQ_ERR_CONFIG, "%s: the network's reference band is %s, the run's %s", p->file.path,
-                       net->band[net->reference], setup->reference);
+        return sq_fail(SQ_ERR_CONFIG, "%s: the bands of the network are not those of the run",
+                       p->file.path);
+    if (setup->reference && *setup->reference &&
+        strcmp(setup->reference, net->band[net->reference]) != 0)
+        return sq_fail(SQ_ERR_CONFIG, "%s: the network's reference band is %s, the run's %s",
+                       p->file.path, net->band[net->reference], setup->reference);
     if (p->core < 1 || p->halo < 0 || p->side % net->multiple || p->halo % (2 * net->tile))
-        return sq_fail(SQ_ERR_CONFIG,
-                       "patch: core %d and halo %d: core + 2 halo must be a multiple of %d, the halo of %d",
-                       p->core, p->halo, net->multiple, 2 * net->tile);
+        return sq_fail(
+            SQ_ERR_CONFIG,
+            "patch: core %d and halo %d: core + 2 halo must be a multiple of %d, the halo of %d",
+            p->core, p->halo, net->multiple, 2 * net->tile);
     return SQ_OK;
 }
 
@@ -124,7 +128,8 @@ static sq_status describe(void *self, sq_probe_description *out)
                                   .ntable = 1,
                                   .table = {sq_catalog_rows_schema(p->rows)}};
     memcpy(out->band, p->net.band, sizeof out->band);
-    /* Three cutouts of five planes, the inputs, and some 160 channels of the network at full resolution. */
+    /* Three cutouts of five planes, the inputs, and some 160 channels of the network at full
+     * resolution. */
     out->memory = pixels * 4 * (uint64_t)(p->net.nband * (3 * 5 + 4) + 160) + ((uint64_t)64 << 20);
     return SQ_OK;
 }

@@ -15,25 +15,29 @@ typedef struct column_text {
 
 struct sq_catalog_rows {
     sq_catalog_net net;
-    double aperture;             /* arcsec */
+    double aperture; /* arcsec */
     sq_schema schema;
     sq_column column[MAX_COLUMNS];
     column_text text[MAX_COLUMNS];
-    int defining, at;            /* the walk: defining columns or adding values; next column */
+    int defining, at; /* the walk: defining columns or adding values; next column */
     void *value[MAX_COLUMNS];
     size_t capacity[MAX_COLUMNS];
     int64_t count;
-    sq_status status;            /* first failure of the walk */
+    sq_status status; /* first failure of the walk */
 };
 
 /* Standard normal quantiles of the probabilities in the column names. */
 static const struct {
     const char *suffix, *text;
     double z;
-} quantile[] = {{"q025", "0.025", -1.959963984540054}, {"q05", "0.05", -1.6448536269514722},
-                {"q16", "0.16", -0.9944578832097532},  {"q25", "0.25", -0.6744897501960817},
-                {"q50", "0.50", 0.0},                  {"q75", "0.75", 0.6744897501960817},
-                {"q84", "0.84", 0.9944578832097532},   {"q95", "0.95", 1.6448536269514722},
+} quantile[] = {{"q025", "0.025", -1.959963984540054},
+                {"q05", "0.05", -1.6448536269514722},
+                {"q16", "0.16", -0.9944578832097532},
+                {"q25", "0.25", -0.6744897501960817},
+                {"q50", "0.50", 0.0},
+                {"q75", "0.75", 0.6744897501960817},
+                {"q84", "0.84", 0.9944578832097532},
+                {"q95", "0.95", 1.6448536269514722},
                 {"q975", "0.975", 1.959963984540054}};
 enum { QUANTILES = sizeof quantile / sizeof *quantile };
 
@@ -46,17 +50,25 @@ static void store(sq_catalog_rows *r, int k, double value)
         return;
     }
     switch (r->column[k].type) {
-    case SQ_F64: ((double *)r->value[k])[r->count] = value; break;
-    case SQ_I32: ((int32_t *)r->value[k])[r->count] = (int32_t)value; break;
-    case SQ_U8: ((uint8_t *)r->value[k])[r->count] = (uint8_t)value; break;
-    default: ((float *)r->value[k])[r->count] = (float)value;
+    case SQ_F64:
+        ((double *)r->value[k])[r->count] = value;
+        break;
+    case SQ_I32:
+        ((int32_t *)r->value[k])[r->count] = (int32_t)value;
+        break;
+    case SQ_U8:
+        ((uint8_t *)r->value[k])[r->count] = (uint8_t)value;
+        break;
+    default:
+        ((float *)r->value[k])[r->count] = (float)value;
     }
 }
 
-/* The next column of the walk: define it, or give its value. `name` and `description` take band names. */
-__attribute__((format(printf, 6, 7))) static void
-column(sq_catalog_rows *r, sq_dtype type, double value, const char *unit, const char *ucd,
-       const char *name, ...)
+/* The next column of the walk: define it, or give its value. `name` and `description` take band
+ * names. */
+__attribute__((format(printf, 6, 7))) static void column(sq_catalog_rows *r, sq_dtype type,
+                                                         double value, const char *unit,
+                                                         const char *ucd, const char *name, ...)
 {
     int k = r->at++;
     if (!r->defining) {
@@ -79,7 +91,8 @@ column(sq_catalog_rows *r, sq_dtype type, double value, const char *unit, const 
     snprintf(r->text[k].name, sizeof r->text[k].name, "%.47s", both);
     snprintf(r->text[k].description, TEXT, "%.127s", bar ? bar + 1 : "");
     snprintf(r->text[k].ucd, sizeof r->text[k].ucd, "%s", ucd);
-    r->column[k] = (sq_column){r->text[k].name, type, unit, r->text[k].ucd, r->text[k].description, 0};
+    r->column[k] =
+        (sq_column){r->text[k].name, type, unit, r->text[k].ucd, r->text[k].description, 0};
 }
 
 static void position_columns(sq_catalog_rows *r, const sq_catalog_row *w)
@@ -91,8 +104,10 @@ static void position_columns(sq_catalog_rows *r, const sq_catalog_row *w)
     double bx = j[2] * s->xx + j[3] * s->xy, by = j[2] * s->xy + j[3] * s->yy;
     double rr = ax * j[0] + ay * j[1], rd = ax * j[2] + ay * j[3], dd = bx * j[2] + by * j[3];
     double a2 = arcsec * arcsec;
-    column(r, SQ_F64, w->ra, "deg", "pos.eq.ra;meta.main", "ra|right ascension, ICRS, posterior mean");
-    column(r, SQ_F64, w->dec, "deg", "pos.eq.dec;meta.main", "dec|declination, ICRS, posterior mean");
+    column(r, SQ_F64, w->ra, "deg", "pos.eq.ra;meta.main",
+           "ra|right ascension, ICRS, posterior mean");
+    column(r, SQ_F64, w->dec, "deg", "pos.eq.dec;meta.main",
+           "dec|declination, ICRS, posterior mean");
     column(r, SQ_F32, arcsec * sqrt(fmax(rr, 0.0)), "arcsec", "stat.error;pos.eq.ra",
            "ra_err|posterior standard deviation of ra times cos dec");
     column(r, SQ_F32, arcsec * sqrt(fmax(dd, 0.0)), "arcsec", "stat.error;pos.eq.dec",
@@ -101,9 +116,12 @@ static void position_columns(sq_catalog_rows *r, const sq_catalog_row *w)
            "ra_dec_cov|posterior covariance of ra times cos dec and dec");
     column(r, SQ_F64, w->x, "pix", "pos.cartesian.x;instr.det",
            "x|column in the tile's reference grid, 0-based pixel centres");
-    column(r, SQ_F64, w->y, "pix", "pos.cartesian.y;instr.det", "y|row in the tile's reference grid");
-    column(r, SQ_F32, sqrt(s->xx), "pix", "stat.error;pos.cartesian.x", "x_err|standard deviation of x");
-    column(r, SQ_F32, sqrt(s->yy), "pix", "stat.error;pos.cartesian.y", "y_err|standard deviation of y");
+    column(r, SQ_F64, w->y, "pix", "pos.cartesian.y;instr.det",
+           "y|row in the tile's reference grid");
+    column(r, SQ_F32, sqrt(s->xx), "pix", "stat.error;pos.cartesian.x",
+           "x_err|standard deviation of x");
+    column(r, SQ_F32, sqrt(s->yy), "pix", "stat.error;pos.cartesian.y",
+           "y_err|standard deviation of y");
     column(r, SQ_F32, s->xy, "pix2", "stat.covariance", "x_y_cov|covariance of x and y");
     column(r, SQ_F32, w->depth, "pix", "", "depth|distance from the border of the patch's core");
 }
@@ -117,10 +135,12 @@ static void detection_columns(sq_catalog_rows *r, const sq_catalog_row *w)
            "detection_probability_raw|the same before calibration");
     column(r, SQ_F32, s->expected, "", "meta.number;stat.mean",
            "expected_count|expected number of sources in the network's cell");
-    column(r, SQ_U8, s->slot, "", "meta.number", "rank|0 the brighter, 1 the fainter source of its cell");
+    column(r, SQ_U8, s->slot, "", "meta.number",
+           "rank|0 the brighter, 1 the fainter source of its cell");
     column(r, SQ_F32, s->star, "", "stat.probability;src.class.starGalaxy",
            "star_probability|posterior probability that the source is a star");
-    column(r, SQ_F32, s->snr, "", "stat.snr", "snr|matched-filter S/N near the source, all bands together");
+    column(r, SQ_F32, s->snr, "", "stat.snr",
+           "snr|matched-filter S/N near the source, all bands together");
 }
 
 static double magnitude(double ln_flux)
@@ -133,7 +153,8 @@ static void flux_columns(sq_catalog_rows *r, const sq_catalog_row *w, int b)
     const sq_catalog_source *s = w->source;
     const char *band = r->net.band[b];
     double mu = s->ln_flux[b], v = s->covariance[b][b], sd = sqrt(v);
-    column(r, SQ_F32, exp(mu), "nJy", "phot.flux.density", "flux_%s|total flux, posterior median", band);
+    column(r, SQ_F32, exp(mu), "nJy", "phot.flux.density", "flux_%s|total flux, posterior median",
+           band);
     column(r, SQ_F32, exp(mu + 0.5 * v), "nJy", "phot.flux.density;stat.mean",
            "flux_mean_%s|total flux, posterior mean", band);
     column(r, SQ_F32, exp(mu + 0.5 * v) * sqrt(expm1(v)), "nJy", "stat.error;phot.flux.density",
@@ -141,7 +162,8 @@ static void flux_columns(sq_catalog_rows *r, const sq_catalog_row *w, int b)
     for (int q = 0; q < QUANTILES; q++)
         column(r, SQ_F32, exp(mu + quantile[q].z * sd), "nJy", "phot.flux.density;stat",
                "flux_%s_%s|posterior quantile %s", band, quantile[q].suffix, quantile[q].text);
-    column(r, SQ_F32, magnitude(mu), "mag", "phot.mag", "mag_%s|AB magnitude, posterior median", band);
+    column(r, SQ_F32, magnitude(mu), "mag", "phot.mag", "mag_%s|AB magnitude, posterior median",
+           band);
     column(r, SQ_F32, 1.0857362047581296 * sd, "mag", "stat.error;phot.mag",
            "mag_%s_err|posterior standard deviation of the magnitude", band);
     column(r, SQ_F32, 1.0857362047581296 * s->raw_sigma[b], "mag", "stat.error;phot.mag",
@@ -152,7 +174,8 @@ static void colour_columns(sq_catalog_rows *r, const sq_catalog_row *w)
 {
     const sq_catalog_source *s = w->source;
     for (int b = 0; b + 1 < r->net.nband; b++) {
-        double v = s->covariance[b][b] + s->covariance[b + 1][b + 1] - 2.0 * s->covariance[b][b + 1];
+        double v =
+            s->covariance[b][b] + s->covariance[b + 1][b + 1] - 2.0 * s->covariance[b][b + 1];
         double colour = magnitude(s->ln_flux[b]) - magnitude(s->ln_flux[b + 1]);
         column(r, SQ_F32, colour, "mag", "phot.color", "colour_%s_%s|AB colour, posterior mean",
                r->net.band[b], r->net.band[b + 1]);
@@ -162,14 +185,16 @@ static void colour_columns(sq_catalog_rows *r, const sq_catalog_row *w)
     for (int a = 0; a < r->net.nband; a++)
         for (int b = a + 1; b < r->net.nband; b++)
             column(r, SQ_F32, s->covariance[a][b], "", "stat.covariance;phot.flux",
-                   "ln_flux_cov_%s_%s|posterior covariance of ln flux", r->net.band[a], r->net.band[b]);
+                   "ln_flux_cov_%s_%s|posterior covariance of ln flux", r->net.band[a],
+                   r->net.band[b]);
 }
 
 static void shape_columns(sq_catalog_rows *r, const sq_catalog_row *w)
 {
     const sq_catalog_source *s = w->source;
     double mu = s->shape[0], sd = s->shape_sigma[0], v = sd * sd;
-    column(r, SQ_F32, exp(mu), "arcsec", "phys.angSize;src", "radius|half-light radius if a galaxy, median");
+    column(r, SQ_F32, exp(mu), "arcsec", "phys.angSize;src",
+           "radius|half-light radius if a galaxy, median");
     column(r, SQ_F32, exp(mu + 0.5 * v) * sqrt(expm1(v)), "arcsec", "stat.error;phys.angSize",
            "radius_err|posterior standard deviation of the radius");
     for (int q = 0; q < QUANTILES; q++)
@@ -186,25 +211,30 @@ static void shape_columns(sq_catalog_rows *r, const sq_catalog_row *w)
            "bulge_fraction|bulge to total flux if a galaxy, median");
     for (int q = 0; q < QUANTILES; q++)
         column(r, SQ_F32, 1.0 / (1.0 + exp(-s->shape[3] - quantile[q].z * s->shape_sigma[3])), "",
-               "phot.flux;arith.ratio;stat", "bulge_fraction_%s|posterior quantile %s", quantile[q].suffix,
-               quantile[q].text);
+               "phot.flux;arith.ratio;stat", "bulge_fraction_%s|posterior quantile %s",
+               quantile[q].suffix, quantile[q].text);
 }
 
 static void check_columns(sq_catalog_rows *r, const sq_catalog_row *w, int b)
 {
     const char *band = r->net.band[b];
     const sq_check *c = &w->check[b];
-    column(r, SQ_F32, c->psf_flux, "nJy", "phot.flux.density", "psf_flux_%s|PSF flux at the position, no deblending",
-           band);
-    column(r, SQ_F32, c->psf_error, "nJy", "stat.error;phot.flux.density", "psf_flux_%s_err|its 1-sigma error", band);
+    column(r, SQ_F32, c->psf_flux, "nJy", "phot.flux.density",
+           "psf_flux_%s|PSF flux at the position, no deblending", band);
+    column(r, SQ_F32, c->psf_error, "nJy", "stat.error;phot.flux.density",
+           "psf_flux_%s_err|its 1-sigma error", band);
     column(r, SQ_F32, c->aperture_flux, "nJy", "phot.flux.density",
-           "aperture_flux_%s|flux in a circle of %g arcsec radius, no deblending", band, r->aperture);
+           "aperture_flux_%s|flux in a circle of %g arcsec radius, no deblending", band,
+           r->aperture);
     column(r, SQ_F32, c->aperture_error, "nJy", "stat.error;phot.flux.density",
            "aperture_flux_%s_err|its 1-sigma error", band);
-    column(r, SQ_F32, w->sigma[b], "nJy", "stat.stdev;instr.background", "sky_sigma_%s|sky rms per pixel there", band);
+    column(r, SQ_F32, w->sigma[b], "nJy", "stat.stdev;instr.background",
+           "sky_sigma_%s|sky rms per pixel there", band);
     column(r, SQ_F32, w->fwhm[b], "arcsec", "instr.det.psf", "fwhm_%s|FWHM of the PSF there", band);
     column(r, SQ_I32, c->mask, "", "meta.code.qual",
-           "flags_%s|mask: 1 outside 2 bad 4 saturated 8 interpolated 16 cosmic 32 bright 64 edge 128 unchecked", band);
+           "flags_%s|mask: 1 outside 2 bad 4 saturated 8 interpolated 16 cosmic 32 bright 64 edge "
+           "128 unchecked",
+           band);
 }
 
 static void walk(sq_catalog_rows *r, const sq_catalog_row *w)
@@ -239,9 +269,16 @@ sq_status sq_catalog_rows_create(const sq_catalog_net *net, double border, doubl
     walk(r, &row);
     r->defining = 0;
     SQ_TRY(r->status);
-    r->schema = (sq_schema){.name = "catalog", .description = "sources with posteriors", .count = r->at,
-                            .column = r->column, .ra = "ra", .dec = "dec", .depth = "depth",
-                            .border = border, .radius = 1.0, .phase = 0};
+    r->schema = (sq_schema){.name = "catalog",
+                            .description = "sources with posteriors",
+                            .count = r->at,
+                            .column = r->column,
+                            .ra = "ra",
+                            .dec = "dec",
+                            .depth = "depth",
+                            .border = border,
+                            .radius = 1.0,
+                            .phase = 0};
     SQ_TRY(sq_schema_check(&r->schema));
     *out = r;
     r = NULL;

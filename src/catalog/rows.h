@@ -1,7 +1,7 @@
 /* The catalogue's table: its schema and the making of its rows.
  *
- * Schema and rows come from one walk over the columns, so they cannot disagree. Fluxes are nJy, positions ICRS
- * degrees and 0-based pixels of the tile's reference grid. Local. */
+ * Schema and rows come from one walk over the columns, so they cannot disagree. Fluxes are nJy,
+ * positions ICRS degrees and 0-based pixels of the tile's reference grid. Local. */
 #ifndef SQ_CATALOG_ROWS_H
 #define SQ_CATALOG_ROWS_H
 
@@ -13,10 +13,10 @@
 typedef struct sq_catalog_row {
     const sq_catalog_net *net;
     const sq_catalog_source *source;
-    double x, y, depth;                  /* of the tile's grid; signed distance from the core's border */
-    double ra, dec, jac[4];              /* sq_wcs_jacobian */
+    double x, y, depth;     /* of the tile's grid; signed distance from the core's border */
+    double ra, dec, jac[4]; /* sq_wcs_jacobian */
     sq_check check[SQ_MAX_BANDS];
-    double sigma[SQ_MAX_BANDS], fwhm[SQ_MAX_BANDS];   /* sky rms nJy per pixel, arcsec */
+    double sigma[SQ_MAX_BANDS], fwhm[SQ_MAX_BANDS]; /* sky rms nJy per pixel, arcsec */
 } sq_catalog_row;
 
 typedef struct sq_catalog_rows sq_catalog_rows;

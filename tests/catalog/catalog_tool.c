@@ -2,7 +2,8 @@
  *     catalog_tool inputs NBAND SIDE TILE IN OUT
  *     catalog_tool check  NBAND SIDE IN OUT X Y RADIUS [X Y RADIUS ...]
  *     catalog_tool decode MODEL TILES THRESHOLD PLANES HEADS OUT
- * IN holds image, variance, mask, sky, sky_sigma [B][N][N], the PSF nodes, present (int32) and correlation (double). */
+ * IN holds image, variance, mask, sky, sky_sigma [B][N][N], the PSF nodes, present (int32) and
+ * correlation (double). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,8 +94,9 @@ static void run_check(int n, char **a)
 
 static void give_source(FILE *file, const sq_catalog_source *s, int nband)
 {
-    double head[] = {s->row, s->column, s->slot, s->x, s->y, s->xx, s->xy, s->yy,
-                     s->probability, s->raw_probability, s->expected, s->star, s->snr};
+    double head[] = {s->row,      s->column, s->slot, s->x,           s->y,
+                     s->xx,       s->xy,     s->yy,   s->probability, s->raw_probability,
+                     s->expected, s->star,   s->snr};
     give(file, head, sizeof head);
     give(file, s->shape, sizeof s->shape);
     give(file, s->shape_sigma, sizeof s->shape_sigma);
@@ -114,7 +116,8 @@ static void run_decode(char **a)
     const sq_catalog_source *source;
     int64_t count;
     int tiles = atoi(a[1]);
-    if (sq_model_load(a[0], NULL, &model) != SQ_OK || sq_catalog_net_read(model, a[0], &net) != SQ_OK)
+    if (sq_model_load(a[0], NULL, &model) != SQ_OK ||
+        sq_catalog_net_read(model, a[0], &net) != SQ_OK)
         die("model");
     if (sq_inputs_create(net.nband, tiles * net.tile, net.tile, &in) != SQ_OK ||
         sq_decoder_create(&net, tiles, &decoder) != SQ_OK)
