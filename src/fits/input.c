@@ -11,6 +11,8 @@
 #include "base/mem.h"
 #include "fits/unpack.h"
 
+enum { BLOCK = 2880 };
+
 /* ---- identity ---- */
 
 sq_status sq_input_identity(const char *path, sq_file_identity *out)
@@ -64,10 +66,13 @@ static sq_status read_disk(void *user, int64_t offset, size_t size, void *out)
 static sq_status open_memory(sq_input *input, int whole)
 {
     int status = 0;
-    sq_status rc = sq_input_walk(input->path, (int64_t)input->size, whole, read_memory, input);
+    sq_status rc =
+        sq_input_walk(input->path, (int64_t)input->size, whole, read_memory, input, &input->hdus);
     if (rc != SQ_OK)
         return rc;
     fits_clear_errmsg();
+    /* cfitsio reads whole blocks, also the last: the buffer has one. */
+    input->size = (input->size + BLOCK - 1) / BLOCK * BLOCK;
     fits_open_memfile(&input->fits, "memory", READONLY, &input->memory, &input->size, 0, NULL,
                       &status);
     return status ? sq_fits_fail(status, input->path, 0, "open") : SQ_OK;
@@ -77,7 +82,7 @@ static sq_status open_disk(sq_input *input, int fd, int64_t size)
 {
     int status = 0;
     disk d = {fd, input->path};
-    sq_status rc = sq_input_walk(input->path, size, 1, read_disk, &d);
+    sq_status rc = sq_input_walk(input->path, size, 1, read_disk, &d, &input->hdus);
     if (rc != SQ_OK)
         return rc;
     fits_clear_errmsg();
@@ -110,7 +115,7 @@ sq_status sq_input_open(const char *path, sq_input_depth depth, sq_input **out)
     } else {
         int whole = depth == SQ_INPUT_ALL, cut = 0;
         SQ_TRY(sq_unpack(path, fd, packing, whole ? SQ_UNPACK_CAP : SQ_HEADER_CAP, whole,
-                         &input->memory, &input->size, &cut));
+                         &input->memory, &input->size, &input->capacity, &cut));
         SQ_TRY(open_memory(input, !cut));
     }
     *out = input;
@@ -128,7 +133,8 @@ sq_status sq_input_memory(const char *name, const void *bytes, size_t size, sq_i
     *out = NULL;
     SQ_TRY(SQ_ALLOC(input, 1, "input file"));
     snprintf(input->path, sizeof input->path, "%s", name);
-    SQ_TRY(sq_alloc(&input->memory, size, 1, "input bytes"));
+    input->capacity = size + BLOCK;
+    SQ_TRY(sq_alloc(&input->memory, input->capacity, 1, "input bytes"));
     memcpy(input->memory, bytes, size);
     input->size = size;
     SQ_TRY(open_memory(input, 1));
@@ -155,18 +161,14 @@ void sq_input_close(sq_input *input)
 sq_status sq_input_goto(sq_input *input, int hdu)
 {
     int status = 0;
+    if (hdu < 0 || hdu >= input->hdus)
+        return sq_fail(SQ_ERR_FORMAT, "%s[%d]: no such HDU, the file has %d", input->path, hdu,
+                       input->hdus);
     fits_movabs_hdu(input->fits, hdu + 1, NULL, &status);
     if (status)
         return sq_fits_fail(status, input->path, hdu, "no such HDU");
     input->hdu = hdu;
     return SQ_OK;
-}
-
-int sq_input_count(sq_input *input)
-{
-    int count = 0, status = 0;
-    fits_get_num_hdus(input->fits, &count, &status);
-    return status ? 0 : count;
 }
 
 sq_status sq_input_header(sq_input *input, char **out)

@@ -25,7 +25,8 @@ typedef struct sq_input {
     char path[SQ_PATH_MAX];
     void *memory; /* the unpacked file; cfitsio keeps the address of this member */
     size_t size, capacity;
-    int hdu; /* the HDU that `fits` stands on, 0-based */
+    int hdus; /* HDUs with sound headers: cfitsio is shown no others */
+    int hdu;  /* the HDU that `fits` stands on, 0-based */
 } sq_input;
 
 typedef enum sq_input_depth { SQ_INPUT_HEADERS, SQ_INPUT_ALL } sq_input_depth;
@@ -39,7 +40,6 @@ void sq_input_close(sq_input *input);
 
 /* Go to an HDU (0-based). SQ_ERR_FORMAT when the file has fewer. */
 sq_status sq_input_goto(sq_input *input, int hdu);
-int sq_input_count(sq_input *input);
 /* The header of the present HDU as 80-character cards (a tile-compressed image's as the image's).
  * Free with sq_free. */
 sq_status sq_input_header(sq_input *input, char **out);
@@ -59,8 +59,8 @@ int64_t sq_input_rows(sq_input *input); /* of the present table, -1 when it is n
 /* Walk the headers of `size` bytes; `read` gives bytes at an offset. `whole` 0: the end may be
  * missing. */
 typedef sq_status (*sq_input_reader)(void *user, int64_t offset, size_t size, void *out);
-sq_status sq_input_walk(const char *path, int64_t size, int whole, sq_input_reader read,
-                        void *user);
+sq_status sq_input_walk(const char *path, int64_t size, int whole, sq_input_reader read, void *user,
+                        int *hdus);
 
 /* Size and mtime of a file. SQ_ERR_IO when it is not there. */
 sq_status sq_input_identity(const char *path, sq_file_identity *out);

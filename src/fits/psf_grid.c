@@ -115,7 +115,10 @@ static sq_status read_sky(sq_input *in, sq_psf_grid *g)
     int status = 0, any, naxis = 0, n = g->nband * g->nodes_x * g->nodes_y;
     LONGLONG axes[3] = {0};
     float nan = NAN;
-    fits_movnam_hdu(in->fits, IMAGE_HDU, "SKY", 0, &status);
+    if (in->hdus > 1) /* so that cfitsio does not look behind a single image */
+        fits_movnam_hdu(in->fits, IMAGE_HDU, "SKY", 0, &status);
+    else
+        return SQ_OK;
     if (status) { /* the level is optional */
         fits_clear_errmsg();
         return SQ_OK;

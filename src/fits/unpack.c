@@ -8,7 +8,7 @@
 
 #include "base/mem.h"
 
-enum { PIECE = 1 << 18 };
+enum { PIECE = 1 << 18, BLOCK = 2880 };
 
 sq_packing sq_packing_of(const unsigned char magic[4])
 {
@@ -148,7 +148,7 @@ cleanup:
 }
 
 sq_status sq_unpack(const char *path, int fd, sq_packing packing, size_t cap, int whole, void **out,
-                    size_t *size, int *cut)
+                    size_t *size, size_t *capacity, int *cut)
 {
     sq_status rc = SQ_OK;
     stream s = {.packing = packing};
@@ -170,6 +170,10 @@ sq_status sq_unpack(const char *path, int fd, sq_packing packing, size_t cap, in
                        path, cap >> 20));
     *cut = full;
     *size = u.size < cap ? u.size : cap;
+    /* cfitsio reads whole blocks. */
+    SQ_TRY(SQ_GROW(u.out, u.capacity, *size + BLOCK, "unpacked file"));
+    memset(u.out + *size, 0, u.capacity - *size);
+    *capacity = u.capacity;
     *out = u.out;
     u.out = NULL;
 cleanup:

@@ -14,6 +14,6 @@ sq_packing sq_packing_of(const unsigned char magic[4]);
  * SQ_ERR_DATA and a broken end is SQ_ERR_FORMAT; without it the first `cap` bytes are enough and
  * *cut says whether there were more. */
 sq_status sq_unpack(const char *path, int fd, sq_packing packing, size_t cap, int whole, void **out,
-                    size_t *size, int *cut);
+                    size_t *size, size_t *capacity, int *cut);
 
 #endif

@@ -25,6 +25,26 @@ static sq_status need(const char *path, int hdu, const char *header, const char 
     return SQ_OK;
 }
 
+/* What a table needs beside: cfitsio trusts these cards. */
+static sq_status check_table(const char *path, int hdu, const char *header, const shape *s)
+{
+    char type[24], form[72];
+    int64_t fields = 0;
+    if (!sq_cards_text(header, "XTENSION", type, sizeof type) ||
+        (strcmp(type, "BINTABLE") != 0 && strcmp(type, "TABLE") != 0))
+        return SQ_OK;
+    if (s->bitpix != 8 || s->naxis != 2 || s->gcount != 1)
+        return sq_fail(SQ_ERR_FORMAT, "%s[%d]: NAXIS: a table has 2 axes of bytes", path, hdu);
+    sq_status rc = need(path, hdu, header, "TFIELDS", 0, 999, &fields);
+    for (int k = 1; k <= fields && rc == SQ_OK; k++) {
+        char key[16];
+        snprintf(key, sizeof key, "TFORM%d", k);
+        if (!sq_cards_text(header, key, form, sizeof form) || !form[0])
+            rc = sq_fail(SQ_ERR_FORMAT, "%s[%d]: %s: missing", path, hdu, key);
+    }
+    return rc;
+}
+
 static sq_status parse(const char *path, int hdu, const char *header, shape *s)
 {
     sq_status rc = SQ_OK;
@@ -48,6 +68,7 @@ static sq_status parse(const char *path, int hdu, const char *header, shape *s)
         SQ_TRY(need(path, hdu, header, "GCOUNT", 1, (int64_t)1 << 20, &s->gcount));
     if (sq_cards_true(header, "GROUPS"))
         return sq_fail(SQ_ERR_FORMAT, "%s[%d]: GROUPS: random groups are not supported", path, hdu);
+    rc = check_table(path, hdu, header, s);
 cleanup:
     return rc;
 }
@@ -117,22 +138,25 @@ cleanup:
 static int more_follows(int64_t size, int64_t offset, sq_input_reader read, void *user)
 {
     char start[9];
-    return offset + BLOCK <= size && read(user, offset, sizeof start, start) == SQ_OK &&
-           memcmp(start, "XTENSION=", 9) == 0;
+    return offset + (int64_t)sizeof start <= size &&
+           read(user, offset, sizeof start, start) == SQ_OK && memcmp(start, "XTENSION=", 9) == 0;
 }
 
-sq_status sq_input_walk(const char *path, int64_t size, int whole, sq_input_reader read, void *user)
+sq_status sq_input_walk(const char *path, int64_t size, int whole, sq_input_reader read, void *user,
+                        int *hdus)
 {
     sq_status rc = SQ_OK;
     char *header = NULL;
     size_t capacity = 0;
     int64_t offset = 0;
+    *hdus = 0;
     if (size == 0)
         return sq_fail(SQ_ERR_FORMAT, "%s[0]: empty file", path);
     for (int hdu = 0; hdu < MAX_HDUS; hdu++) {
         shape s;
         SQ_TRY(read_header(path, hdu, size, read, user, &offset, &header, &capacity));
         SQ_TRY(parse(path, hdu, header, &s));
+        *hdus = hdu + 1;
         int64_t bytes = data_bytes(&s);
         if (bytes < 0)
             SQ_TRY(

@@ -112,6 +112,38 @@ static struct wcsprm *first_celestial(struct wcsprm *list, int count, int *err)
     return NULL;
 }
 
+/* Whether a card is one that wcslib's scanner can be trusted with: it copies an unterminated string
+ * past its buffer. */
+static int sound_card(const char *card)
+{
+    int quotes = 0;
+    for (int i = 0; i < CARD; i++) {
+        if (card[i] < ' ' || card[i] > '~')
+            return 0;
+    }
+    if (card[8] != '=' || strncmp(card, "CONTINUE", 8) == 0)
+        return 0;
+    const char *value = card + 9, *end = card + CARD;
+    while (value < end && *value == ' ')
+        value++;
+    if (value == end || *value != '\'')
+        return 1;
+    for (; value < end && (*value != '/' || quotes % 2); value++)
+        quotes += *value == '\'';
+    return quotes % 2 == 0;
+}
+
+/* Whole cards, those without a value or with a broken one blanked. */
+static void copy_cards(const char *header, size_t length, size_t cards, char *out)
+{
+    memset(out, ' ', cards * CARD);
+    memcpy(out, header, length);
+    for (size_t i = 0; i < cards; i++) {
+        if (!sound_card(out + i * CARD))
+            memset(out + i * CARD, ' ', CARD);
+    }
+}
+
 sq_status sq_wcs_from_header(const char *header, const char *where, sq_wcs **out)
 {
     sq_status rc = SQ_OK;
@@ -124,10 +156,8 @@ sq_status sq_wcs_from_header(const char *header, const char *where, sq_wcs **out
     if (cards < 1 || cards > MAX_CARDS)
         return sq_fail(SQ_ERR_FORMAT, "%s: header of %zu cards", where, cards);
     SQ_TRY(create(&wcs));
-    /* wcspih may write to the header and wants whole cards. */
     SQ_TRY(sq_alloc(&copy, cards * CARD + 1, 1, "header"));
-    memset(copy, ' ', cards * CARD);
-    memcpy(copy, header, length);
+    copy_cards(header, length, cards, copy);
     pthread_mutex_lock(&parser);
     locked = 1;
     err = wcspih(copy, (int)cards, WCSHDR_all, 0, &rejected, &count, &list);
