@@ -124,7 +124,9 @@ static void finish_row(const sim_scene *scene, const sim_band *band, const sim_p
         sky[i] = level;
         sigma[i] = sqrtf(empty * kept);
         variance[i] = full * kept;
-        image[i] += factor * sqrtf(full) * noise[at + i] + (float)(left + t * right);
+        /* Photons make skewed noise: the first Cornish-Fisher term with Poisson's third moment. */
+        float z = noise[at + i], skew = (1 - read / full) * per_photon * (1.0f / 6);
+        image[i] += factor * (sqrtf(full) * z + skew * (z * z - 1)) + (float)(left + t * right);
     }
 }
 

@@ -203,7 +203,7 @@ static void truth_lists_once(void **state)
     for (int64_t t = 0; t < 6; t++) {
         sq_sim_source *s;
         int64_t count;
-        OK(sq_sim_optical_sources(sim, t, 60, 60, 440, 340, 0, &s, &count));
+        OK(sq_sim_optical_sources(sim, t, 60, 60, 439, 339, 0, &s, &count));
         for (int64_t i = 0; i < count; i++) {
             int64_t k = 0;
             while (k < n && (flux[k] != s[i].flux[2] || tile[k] != t))
