@@ -62,8 +62,6 @@ sq_status sq_store_bench(const sq_comm *comm, const char *path, int64_t bytes, i
     *seconds = sq_now() - start;
     SQ_TRY(sq_comm_reduce_f64(comm, SQ_MAX, seconds, 1));
 cleanup:
-    if (m.file >= 0)
-        merge_close_file(&m);
     if (m.rank == 0)
         unlink(path);
     sq_free(m.check);

@@ -6,6 +6,12 @@
 
 void sq_hdf5_quiet(void)
 {
+    static int begun;
+    /* A shared file that could not be written is left open (see merge_write.c): no attempt at exit
+     * either. */
+    if (!begun)
+        H5dont_atexit();
+    begun = 1;
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
 }
 

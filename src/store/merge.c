@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "store/durable_internal.h"
 #include "store/hdf5_internal.h"
@@ -65,6 +66,7 @@ static sq_status write_products(merge *m)
     int parts = in->ntable + in->nmap + 1;
     sq_status rc;
     SQ_TRY(merge_create_file(m));
+    SQ_TRY_ALL(m->comm, m->rank == 0 ? merge_reserve(m) : SQ_OK);
     for (int t = 0; t < in->ntable; t++) {
         merge_keep keep = {0};
         progress(m, in->table[t]->name, (double)t / parts);
@@ -142,6 +144,10 @@ static sq_status seal(merge *m, const sq_manifest *manifest)
     SQ_TRY(sq_seal_compute(m->partial, m->comm, &hash, &m->report.bytes));
     if (m->rank == 0)
         rc = sq_seal_write(m->partial, hash, m->report.bytes, manifest->hash);
+    /* Gives back what merge_reserve took too much; what cannot be given back does no harm. */
+    if (m->rank == 0 && rc == SQ_OK &&
+        truncate(m->partial, (off_t)(m->report.bytes + SQ_USER_BLOCK)) != 0)
+        sq_debug("%s: reserved space stays", m->partial);
     if (m->rank == 0 && rc == SQ_OK)
         rc = sq_durable_rename(m->partial, m->in->path);
     rc = sq_comm_agree(m->comm, rc);
@@ -153,8 +159,8 @@ cleanup:
 
 static void end(merge *m, sq_status rc)
 {
-    if (m->file >= 0)
-        merge_close_file(m);
+    /* After a failed write the ranks do not agree on what HDF5 still has to flush: closing would
+     * hang. The file is deleted, its handle is left. */
     if (rc != SQ_OK && m->rank == 0 && m->partial)
         unlink(m->partial);
     sq_segment_reader_clear(&m->reader);

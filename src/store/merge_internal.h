@@ -82,6 +82,9 @@ sq_status merge_write_map(merge *m, int k);
 
 /* Datasets of the release. */
 sq_status merge_create_file(merge *m);
+/* Local. Reserve the disk space of all products, so that a full disk is found before anything is
+ * written together. */
+sq_status merge_reserve(merge *m);
 sq_status merge_close_file(merge *m);
 sq_status merge_group(merge *m, const char *name, const char *description);
 sq_status merge_group_text(merge *m, const char *name, const char *attribute, const char *text);

@@ -1,4 +1,6 @@
 /* The release file while all ranks write it together. */
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -33,6 +35,41 @@ sq_status merge_create_file(merge *m)
     if (access >= 0)
         H5Pclose(access);
     return sq_comm_agree(m->comm, rc);
+}
+
+/* An upper bound: rows that borders will drop are counted, the texts of rank 0 only roughly. */
+static uint64_t estimate(const merge *m)
+{
+    const sq_merge *in = m->in;
+    uint64_t bytes = 1 << 20;
+    for (int t = 0; t < in->ntable; t++) {
+        uint64_t row = 24;
+        for (int c = 0; c < in->table[t]->count; c++)
+            row += (uint64_t)sq_dtype_size(in->table[t]->column[c].type);
+        bytes += row * (uint64_t)m->report.rows_in[t];
+    }
+    for (int k = 0; k < in->nmap; k++) {
+        const sq_map_schema *map = in->map[k];
+        bytes += (uint64_t)(map->planes * map->nx * map->ny * sq_dtype_size(map->type));
+    }
+    return bytes + 160 * (uint64_t)in->ntask;
+}
+
+sq_status merge_reserve(merge *m)
+{
+    sq_status rc = SQ_OK;
+    uint64_t bytes = estimate(m);
+    if (m->in->deflate)
+        bytes /= 8; /* real columns hardly become smaller than that */
+    int fd = open(m->partial, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return sq_fail(SQ_ERR_IO, "%s: %s", m->partial, strerror(errno));
+    if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) != 0 && errno != EOPNOTSUPP &&
+        errno != ENOSYS)
+        rc = sq_fail(SQ_ERR_IO, "%s: cannot reserve %.1f MB: %s", m->partial, (double)bytes / 1e6,
+                     strerror(errno));
+    close(fd);
+    return rc;
 }
 
 sq_status merge_close_file(merge *m)

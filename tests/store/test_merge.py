@@ -143,6 +143,14 @@ class Merge(unittest.TestCase):
         self.assertTrue((np.isnan(image[0]) >= np.isnan(image[1])).all())
         self.assertLess(np.isnan(image[0]).sum() - np.isnan(image[1]).sum(), 0.1 * image[0].size)
 
+    def test_a_run_without_any_product_is_a_release(self):
+        path, run = make(self.folder, "empty", 5, SQ_TEST_EMPTY="1")
+        with h5py.File(path, "r") as file:
+            self.assertEqual(file["catalog/ra"].shape, (0,))
+            self.assertTrue(np.isnan(file["maps/sum"][()]).all())
+            self.assertTrue((file["patches/state"][()] > 0).all())
+        self.assertEqual(self.verify(path)[0], 0)
+
     def test_run_holds_the_execution(self):
         with h5py.File(self.path, "r") as file:
             self.assertEqual(file["run/order"][()], b"0")
@@ -259,6 +267,23 @@ class Merge(unittest.TestCase):
             self.assertEqual(run.stdout.count(": nomem: "), 3, (n, run.stdout, run.stderr))
             self.assertFalse(os.path.exists(path), n)
         self.assertGreater(finished, 0)
+
+    def test_a_full_disk_ends_all_ranks_together(self):
+        """A file system of 1 MB in memory, where it may be mounted."""
+        full = os.path.join(self.folder, "full")
+        os.mkdir(full)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", full], capture_output=True).returncode:
+            self.skipTest("cannot mount a small file system here")
+        try:
+            shards = os.path.join(self.folder, "shards-full")
+            os.mkdir(shards)
+            run = subprocess.run([MPIRUN, "--oversubscribe", "-n", "3", MAKE, shards, os.path.join(full, "r.h5"), "0",
+                                  "0", "0"], capture_output=True, text=True, timeout=60)
+            self.assertEqual(run.returncode, 4)
+            self.assertEqual(run.stdout.count("No space left"), 3)
+            self.assertEqual(os.listdir(full), [])
+        finally:
+            subprocess.run(["umount", full], check=True)
 
     def test_damaged_records_stop_the_merge(self):
         shards = os.path.join(self.folder, "shards-one")
