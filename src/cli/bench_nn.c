@@ -201,7 +201,8 @@ static void model_help(void)
            "    that the model's operators ask for, called one after the other and each with its best\n"
            "    time (what the engine adds: reorders between layouts, copies at the ends, calls).\n\n"
            "OPTIONS\n"
-           "    --side N         sides of symbolic dimensions; default 320\n"
+           "    --side N         sides of symbolic dimensions of the first input; default 320; the others\n"
+           "                     may be coarser by a power of two\n"
            "    --precision P    fp32, bf16 or both (the default: what the processor is good at)\n"
            "    --seconds S      time for each measurement; default 4\n"
            "    --ops            also print a table of the operations\n"
@@ -231,17 +232,14 @@ static sq_status make_input(net *n, int64_t side)
 {
     sq_rng rng;
     sq_rng_init(&rng, 1, 0, 0);
-    for (int i = 0; i < sq_model_inputs(n->model); i++) {
-        sq_tensor_info info = sq_model_input(n->model, i);
-        for (int k = 0; k < info.rank; k++)
-            n->shape[i][k] = info.dim[k] >= 0 ? info.dim[k] : k == 0 ? 1 : side;
-        int64_t count = elements(n->shape[i], info.rank);
-        sq_status rc = sq_alloc(&n->input[i], (size_t)count + 1, sizeof(float), "input");
-        if (rc != SQ_OK)
-            return rc;
-        sq_rng_normal_fill(&rng, n->input[i], count);
+    sq_status rc = sq_model_shapes(n->model, side, n->shape);
+    for (int i = 0; rc == SQ_OK && i < sq_model_inputs(n->model); i++) {
+        int64_t count = elements(n->shape[i], sq_model_input(n->model, i).rank);
+        rc = sq_alloc(&n->input[i], (size_t)count + 1, sizeof(float), "input");
+        if (rc == SQ_OK)
+            sq_rng_normal_fill(&rng, n->input[i], count);
     }
-    return SQ_OK;
+    return rc;
 }
 
 static sq_status start_engine(net *n, sq_precision precision)

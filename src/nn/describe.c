@@ -194,6 +194,30 @@ static void start_fields(report *r, const int64_t (*shape)[SQ_MAX_RANK])
         r->pixels *= (double)shape[0][k];
 }
 
+static void set_shapes(const sq_model *m, int64_t side, int64_t ratio, int64_t (*shape)[SQ_MAX_RANK])
+{
+    for (int i = 0; i < m->inputs; i++) {
+        const nn_value *v = &m->value[m->input[i]];
+        for (int k = 0; k < v->rank; k++)
+            shape[i][k] = v->dim[k] >= 0 ? v->dim[k] : k == 0 ? 1 : i == 0 ? side : side / ratio;
+    }
+}
+
+sq_status sq_model_shapes(const sq_model *m, int64_t side, int64_t (*shape)[SQ_MAX_RANK])
+{
+    for (int64_t ratio = 1; ratio <= 32 && side / ratio > 0; ratio *= 2) {
+        nn_instance instance;
+        set_shapes(m, side, ratio, shape);
+        sq_status rc = nn_instance_create(m, (const int64_t(*)[SQ_MAX_RANK])shape, 0, &instance);
+        if (rc == SQ_OK)
+            nn_instance_destroy(&instance);
+        if (rc == SQ_OK || rc == SQ_ERR_NOMEM)
+            return rc;
+    }
+    set_shapes(m, side, 1, shape);   /* there is no agreement: what follows will say why */
+    return SQ_OK;
+}
+
 sq_status sq_model_describe(const sq_model *m, int64_t side, FILE *out)
 {
     report r = {.m = m};
@@ -202,11 +226,7 @@ sq_status sq_model_describe(const sq_model *m, int64_t side, FILE *out)
     sq_status rc;
     SQ_TRY(SQ_ALLOC(shape, SQ_MAX_IO, "shapes"));
     SQ_TRY(SQ_ALLOC(r.field, m->values + 1, "receptive fields"));
-    for (int i = 0; i < m->inputs; i++) {
-        const nn_value *v = &m->value[m->input[i]];
-        for (int k = 0; k < v->rank; k++)
-            shape[i][k] = v->dim[k] >= 0 ? v->dim[k] : k == 0 ? 1 : side;
-    }
+    SQ_TRY(sq_model_shapes(m, side, shape));
     sq_hash_text(m->hash, hash);
     fprintf(out, "%s\nhash: %s\noperator set: %d\nnodes: %d\n", m->name, hash, m->opset, m->nodes);
     for (int i = 0; i < m->metadata; i++)

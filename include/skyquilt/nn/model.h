@@ -45,6 +45,9 @@ sq_tensor_info sq_model_input(const sq_model *model, int i);
 sq_tensor_info sq_model_output(const sq_model *model, int i);
 /* metadata_props of the file, NULL when absent. Owned by the model. */
 const char *sq_model_metadata(const sq_model *model, const char *key);
+/* Dimensions of every input with symbolic ones taken as `side` and the batch as 1. Inputs after the first may be
+ * coarser by one power of two, up to 32: the first with which all shapes agree. */
+sq_status sq_model_shapes(const sq_model *model, int64_t side, int64_t (*shape)[SQ_MAX_RANK]);
 /* A report for people: operators, parameters, FLOP per input pixel, receptive field, supported or why not. Dimensions that are
  * symbolic are taken as `side`. */
 sq_status sq_model_describe(const sq_model *model, int64_t side, FILE *out);
