@@ -89,9 +89,7 @@ static sq_status create(const void *config, const sq_probe_setup *setup, void **
         return sq_fail(SQ_ERR_CONFIG, "catalog: model: the path of a catalog network is needed");
     SQ_TRY(SQ_ALLOC(p, 1, "catalog probe"));
     p->config = *(const catalog_config *)config;
-    int relative = setup->model[0] != '/' && setup->folder && *setup->folder;
-    int n = snprintf(p->file.path, sizeof p->file.path, "%s%s%s", relative ? setup->folder : "",
-                     relative ? "/" : "", setup->model);
+    int n = snprintf(p->file.path, sizeof p->file.path, "%s", setup->model);
     if (n < 0 || (size_t)n >= sizeof p->file.path) {
         rc = sq_fail(SQ_ERR_CONFIG, "catalog: model: the path is too long");
         goto cleanup;

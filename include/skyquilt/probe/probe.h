@@ -51,7 +51,7 @@ typedef struct sq_probe_setup {
         *bands; /* wanted bands in the order of the cutout's planes; none: the probe's own choice */
     int nband;
     const char *reference; /* band whose grid the patches use, "" when not given */
-    const char *model;     /* path of the network, "" when not given */
+    const char *model;     /* path of the network, resolved already; "" when not given */
     sq_precision precision;
     int core, halo;   /* overrides of the patch shape in pixels, -1: the probe's own */
     double threshold; /* detection probability from which rows are written */
