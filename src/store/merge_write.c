@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -58,9 +59,13 @@ static uint64_t estimate(const merge *m)
 sq_status merge_reserve(merge *m)
 {
     sq_status rc = SQ_OK;
+    struct rlimit most;
     uint64_t bytes = estimate(m);
     if (m->in->deflate)
         bytes /= 8; /* real columns hardly become smaller than that */
+    if (getrlimit(RLIMIT_FSIZE, &most) == 0 && most.rlim_cur < bytes)
+        return sq_fail(SQ_ERR_IO, "%s: needs %.1f MB, files are limited to %.1f MB (ulimit -f)",
+                       m->partial, (double)bytes / 1e6, (double)most.rlim_cur / 1e6);
     int fd = open(m->partial, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return sq_fail(SQ_ERR_IO, "%s: %s", m->partial, strerror(errno));
