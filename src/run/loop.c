@@ -98,8 +98,10 @@ static sq_status record_failure(control *c, const sq_action *a)
         sq_warn("%s failed: %s", name, r->text);
     else
         sq_debug("%s, attempt %u failed: %s", name, r->attempt, r->text);
-    c->result->status = e.status;
-    snprintf(c->result->reason, sizeof c->result->reason, "%s", r->text);
+    if (sq_failure_class_of(e.status) == SQ_FAILURE_INFRA) {
+        c->result->status = e.status;
+        snprintf(c->result->reason, sizeof c->result->reason, "%s", r->text);
+    }
     return sq_ledger_append(c->setup->ledger, &e);
 }
 

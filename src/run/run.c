@@ -8,34 +8,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "run/execution.h"
 #include "run/index.h"
-#include "run/loop.h"
 #include "run/paths.h"
-#include "run/provenance.h"
 #include "run/signals.h"
 #include "run/verdict.h"
 #include "run/wire.h"
-
-/* One execution on one rank. */
-typedef struct execution {
-    const sq_comm *comm;
-    const sq_run_options *options;
-    sq_run_verdict *verdict;
-    int rank, size;
-    double started;
-    char started_text[32];
-    char folder[SQ_PATH_MAX], ledger_path[SQ_PATH_MAX], shards[SQ_PATH_MAX];
-    sq_run_config *config;
-    sq_survey *survey;
-    sq_mailbox *mailbox;
-    sq_ledger *ledger;     /* rank 0 */
-    journal journal;       /* rank 0 */
-    control_result result; /* rank 0 */
-    uint32_t number;       /* of this execution, from 1 */
-    uint64_t open;         /* tasks that are not settled */
-    int reduced;           /* a release of this ledger stands */
-    int folder_ready, begun;
-} execution;
 
 /* Rank 0 reads the configuration, all parse it. */
 static sq_status load_config(execution *x)
@@ -82,20 +60,6 @@ static sq_status make_folder(execution *x)
     SQ_TRY(sq_run_make_folder(x->folder));
     SQ_TRY(sq_run_make_folder(x->shards));
 cleanup:
-    return rc;
-}
-
-/* Once the ledger's lock is held: what the folder says about this execution. */
-static sq_status begin_folder(execution *x)
-{
-    sq_status rc = SQ_OK;
-    char *text = NULL, config[SQ_PATH_MAX];
-    SQ_TRY(sq_verdict_remove(x->folder));
-    SQ_TRY(sq_run_path(x->folder, SQ_RUN_CONFIG, config));
-    SQ_TRY(sq_run_config_text(x->config, &text));
-    SQ_TRY(sq_run_write_file(x->folder, SQ_RUN_CONFIG, text));
-cleanup:
-    sq_free(text);
     return rc;
 }
 
@@ -162,131 +126,6 @@ static sq_status make_survey(execution *x)
     SQ_TRY(find_index(x, path, &index));
     SQ_TRY(sq_comm_agree(x->comm, sq_survey_create(x->config, index, &x->survey)));
     SQ_TRY(check_same(x));
-cleanup:
-    return rc;
-}
-
-static uint64_t all_tasks(const sq_survey *s)
-{
-    uint64_t total = 0;
-    for (int p = 0; p < s->d.nphase; p++)
-        total += sq_survey_tasks(s, p);
-    return total;
-}
-
-/* Rank 0: replay the ledger and say what it holds. */
-static sq_status open_ledger(execution *x)
-{
-    sq_status rc = SQ_OK;
-    journal *j = &x->journal;
-    j->survey = x->survey;
-    rc = sq_ledger_open(x->ledger_path, sq_journal_visit, j, &x->ledger);
-    if (rc == SQ_ERR_IO)
-        x->folder_ready = 0; /* it may be another execution's: leave its verdict alone */
-    SQ_TRY(rc);
-    SQ_TRY(begin_folder(x));
-    SQ_TRY(sq_journal_settle(j));
-    if (!j->has_plan) {
-        sq_event plan = {.kind = SQ_EVENT_PLAN,
-                         .config = x->survey->identity,
-                         .input = x->survey->index_hash,
-                         .model = x->survey->model_hash,
-                         .count = all_tasks(x->survey)};
-        snprintf(plan.text, sizeof plan.text, "%s", sq_survey_software());
-        SQ_TRY(sq_ledger_append(x->ledger, &plan));
-        SQ_TRY(sq_ledger_flush(x->ledger));
-    }
-    x->number = j->executions + 1;
-cleanup:
-    return rc;
-}
-
-/* Every rank checks a share of the committed records against their hashes; what does not match is
- * done again. */
-static sq_status verify_records(execution *x)
-{
-    sq_status rc = SQ_OK, mine = SQ_OK;
-    uint64_t n = 0, bad = 0;
-    sq_record_place *place = NULL;
-    int64_t *wrong = NULL;
-    journal *j = &x->journal;
-    for (size_t i = 0; x->rank == 0 && i < j->tasks; i++)
-        n += j->task[i].state == SQ_TASK_DONE;
-    SQ_TRY(sq_comm_broadcast(x->comm, 0, &n, sizeof n));
-    if (!n)
-        return SQ_OK;
-    if ((mine = SQ_ALLOC(place, n, "places of records")) == SQ_OK)
-        mine = SQ_ALLOC(wrong, n, "places of records");
-    SQ_TRY(sq_comm_agree(x->comm, mine));
-    n = 0;
-    for (size_t i = 0; x->rank == 0 && i < j->tasks; i++) {
-        if (j->task[i].state == SQ_TASK_DONE)
-            place[n++] = j->task[i].place;
-    }
-    SQ_TRY(sq_comm_broadcast(x->comm, 0, &n, sizeof n));
-    SQ_TRY(sq_comm_broadcast(x->comm, 0, place, n * sizeof *place));
-    for (uint64_t i = (uint64_t)x->rank; i < n; i += (uint64_t)x->size) {
-        sq_record record;
-        wrong[i] = sq_shard_read(x->shards, &place[i], &record, NULL, NULL) != SQ_OK;
-    }
-    sq_error_clear();
-    SQ_TRY(sq_comm_reduce_i64(x->comm, SQ_MAX, wrong, (int)n));
-    size_t kept = 0;
-    n = 0;
-    for (size_t i = 0; x->rank == 0 && i < j->tasks; i++) {
-        if (j->task[i].state == SQ_TASK_DONE && wrong[n++]) {
-            bad++;
-            j->reduced = 0;
-            continue;
-        }
-        j->task[kept++] = j->task[i];
-    }
-    if (x->rank == 0)
-        j->tasks = kept;
-    if (bad)
-        sq_warn("%llu committed records are damaged or missing; they are done again",
-                (unsigned long long)bad);
-cleanup:
-    sq_free(place);
-    sq_free(wrong);
-    return rc;
-}
-
-static void count_states(execution *x)
-{
-    sq_run_verdict *v = x->verdict;
-    v->total = all_tasks(x->survey);
-    v->done = v->failed = v->quarantined = 0;
-    for (size_t i = 0; i < x->journal.tasks; i++) {
-        v->done += x->journal.task[i].state == SQ_TASK_DONE;
-        v->failed += x->journal.task[i].state == SQ_TASK_FAILED;
-        v->quarantined += x->journal.task[i].state == SQ_TASK_QUARANTINED;
-    }
-    x->open = v->total - v->done - v->failed - v->quarantined;
-}
-
-typedef struct resumed {
-    uint64_t open;
-    uint32_t number;
-    int32_t reduced;
-} resumed;
-
-static sq_status resume(execution *x)
-{
-    sq_status rc = SQ_OK, mine = SQ_OK;
-    if (x->rank == 0)
-        mine = open_ledger(x);
-    SQ_TRY(sq_comm_agree(x->comm, mine));
-    SQ_TRY(verify_records(x));
-    if (x->rank == 0) {
-        count_states(x);
-        x->reduced = x->journal.reduced && access(x->verdict->release, F_OK) == 0;
-    }
-    resumed r = {x->open, x->number, x->reduced};
-    SQ_TRY(sq_comm_broadcast(x->comm, 0, &r, sizeof r));
-    x->open = r.open;
-    x->number = r.number;
-    x->reduced = r.reduced;
 cleanup:
     return rc;
 }
@@ -407,107 +246,6 @@ static void judge(execution *x)
     }
 }
 
-typedef struct reduce_state {
-    execution *x;
-    double last;
-} reduce_state;
-
-static void reduce_progress(void *user, const char *what, double fraction)
-{
-    reduce_state *s = user;
-    const sq_run_options *o = s->x->options;
-    double now = sq_now();
-    double every = o->progress > 0 ? o->progress : s->x->config->execution.progress;
-    char text[128];
-    if (!o->report || now - s->last < every)
-        return;
-    s->last = now;
-    snprintf(text, sizeof text, "reduce: %s", what);
-    sq_run_progress p = {.what = text,
-                         .total = 1000,
-                         .done = (uint64_t)(1000 * fraction),
-                         .seconds = now - s->x->started};
-    o->report(o->user, &p);
-}
-
-/* Rank 0: the tasks as the ledger has them now. */
-static sq_status gather_tasks(execution *x, sq_merge *merge, sq_merge_task **task)
-{
-    sq_status rc = SQ_OK;
-    sq_journal_clear(&x->journal);
-    SQ_TRY(sq_ledger_flush(x->ledger));
-    SQ_TRY(sq_ledger_replay(x->ledger_path, sq_journal_visit, &x->journal, NULL));
-    SQ_TRY(sq_journal_settle(&x->journal));
-    count_states(x);
-    if (x->open) {
-        rc = sq_fail(SQ_ERR_STOPPED, "%llu tasks are not done yet; run first",
-                     (unsigned long long)x->open);
-        goto cleanup;
-    }
-    SQ_TRY(sq_journal_merge_tasks(&x->journal, task, &merge->ntask));
-    merge->task = *task;
-    merge->tile = x->survey->tile;
-    merge->ntile = x->survey->ntile;
-cleanup:
-    return rc;
-}
-
-static sq_status note_reduce(execution *x, const sq_merge_report *report)
-{
-    sq_event e = {.kind = SQ_EVENT_REDUCE, .execution = x->number, .config = report->manifest};
-    snprintf(e.text, sizeof e.text, "%s", SQ_RUN_RELEASE);
-    sq_status rc = sq_ledger_append(x->ledger, &e);
-    return rc == SQ_OK ? sq_ledger_flush(x->ledger) : rc;
-}
-
-/* Collective: the release from everything that is committed. */
-static sq_status reduce(execution *x)
-{
-    sq_status rc = SQ_OK, mine = SQ_OK;
-    const sq_survey *s = x->survey;
-    provenance fixed = {.count = 0}, run = {.count = 0};
-    sq_merge_task *task = NULL;
-    sq_merge_report report;
-    reduce_state state = {x, sq_now()};
-    sq_merge merge = {.path = x->verdict->release,
-                      .shards = x->shards,
-                      .ntable = s->d.ntable,
-                      .nmap = s->d.nmap,
-                      .table = s->d.table,
-                      .map = s->d.map,
-                      .owner = s->owner,
-                      .memory = (uint64_t)x->config->execution.memory << 20,
-                      .deflate = (int)x->config->execution.deflate,
-                      .progress = reduce_progress,
-                      .user = &state};
-    if (x->rank == 0) {
-        mine = gather_tasks(x, &merge, &task);
-        if (mine == SQ_OK)
-            mine = sq_provenance_survey(s, &fixed);
-    }
-    SQ_TRY(sq_comm_agree(x->comm, mine));
-    SQ_TRY(sq_provenance_execution(x->comm, s, x->number, x->started_text, &run));
-    merge.provenance = fixed.text;
-    merge.nprovenance = fixed.count;
-    merge.run = run.text;
-    merge.nrun = run.count;
-    SQ_TRY(sq_merge_release(x->comm, &merge, &report));
-    if (x->rank == 0) {
-        mine = note_reduce(x, &report);
-        x->verdict->manifest = report.manifest;
-        x->verdict->rows = 0;
-        for (int t = 0; t < s->d.ntable; t++)
-            x->verdict->rows += report.rows[t];
-        x->verdict->exit_code = x->verdict->failed + x->verdict->quarantined ? 2 : 0;
-    }
-    SQ_TRY(sq_comm_agree(x->comm, mine));
-cleanup:
-    sq_provenance_clear(&fixed);
-    sq_provenance_clear(&run);
-    sq_free(task);
-    return rc;
-}
-
 static void say_complete(sq_run_verdict *v)
 {
     if (v->exit_code == 2)
@@ -527,7 +265,7 @@ static sq_status execute(execution *x)
     SQ_TRY(sq_comm_agree(x->comm, x->rank == 0 ? make_folder(x) : SQ_OK));
     x->folder_ready = 1;
     SQ_TRY(make_survey(x));
-    SQ_TRY(resume(x));
+    SQ_TRY(sq_execution_resume(x));
     if (x->open && !x->options->reduce_only) {
         x->reduced = 0;
         SQ_TRY(process(x, &outcome));
@@ -548,7 +286,7 @@ static sq_status execute(execution *x)
             x->verdict->exit_code = x->verdict->failed + x->verdict->quarantined ? 2 : 0;
         }
     } else {
-        SQ_TRY(reduce(x));
+        SQ_TRY(sq_execution_reduce(x));
     }
     if (x->rank == 0)
         say_complete(x->verdict);

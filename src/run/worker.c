@@ -149,26 +149,32 @@ static void set_text(char *out, const char *text)
     snprintf(out, WIRE_TEXT, "%.*s", WIRE_TEXT - 1, text);
 }
 
-/* Make pending results durable and report them. When that fails they have failed. */
-static sq_status flush(run_worker *w)
+/* Report pending results: as done when their records are on disk, as failed otherwise. */
+static sq_status report_pending(run_worker *w, sq_status written, const char *text)
 {
     sq_status rc = SQ_OK;
-    if (!w->pendings)
-        return SQ_OK;
-    double start = sq_now();
-    sq_status flushed = sq_shard_flush(w->shard);
-    w->write_seconds += sq_now() - start;
     for (size_t i = 0; i < w->pendings; i++) {
         wire_result *r = &w->pending[i];
-        if (flushed != SQ_OK) {
-            r->status = (int32_t)flushed;
-            set_text(r->text, sq_error());
+        if (written != SQ_OK) {
+            r->status = (int32_t)written;
+            set_text(r->text, text);
         }
         SQ_TRY(say(w, WIRE_RESULT, r, sizeof *r));
     }
     w->pendings = 0;
 cleanup:
     return rc;
+}
+
+/* Make pending results durable and report them. */
+static sq_status flush(run_worker *w)
+{
+    if (!w->pendings)
+        return SQ_OK;
+    double start = sq_now();
+    sq_status flushed = sq_shard_flush(w->shard);
+    w->write_seconds += sq_now() - start;
+    return report_pending(w, flushed, sq_error());
 }
 
 static void forget_tasks(run_worker *w)
@@ -284,7 +290,13 @@ static sq_status compute(run_worker *w, prefetched *item, wire_result *result)
     record.seconds[SQ_SECONDS_WRITE] = (float)(w->write_seconds + sq_now() - processed);
     record.seconds[SQ_SECONDS_WAIT] = (float)w->waited;
     record.seconds[SQ_SECONDS_TOTAL] = (float)(sq_now() - start);
-    SQ_TRY(sq_shard_append(w->shard, &record, data, size, &result->place));
+    rc = sq_shard_append(w->shard, &record, data, size, &result->place);
+    if (rc != SQ_OK) {
+        /* The segment is given up, and with it what was appended and not flushed. */
+        sq_status lost = report_pending(w, rc, sq_error());
+        rc = lost == SQ_OK ? rc : lost;
+        goto cleanup;
+    }
     w->write_seconds = sq_now() - processed;
     w->waited = 0;
 cleanup:

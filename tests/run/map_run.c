@@ -1,5 +1,9 @@
-/* `run` for the probes of the tests: map_run CONFIG OUTPUT. Exits like `skyquilt run`. */
+/* `run` for the probes of the tests: map_run CONFIG OUTPUT. Exits like `skyquilt run`. With
+ * SQ_TEST_FILE_SIZE no file can grow beyond so many bytes: a full disk. */
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -12,6 +16,12 @@ int main(int argc, char **argv)
     if (sq_comm_init(&argc, &argv) != SQ_OK || argc != 3)
         return 1;
     sq_comm *world = sq_comm_world();
+    const char *most = getenv("SQ_TEST_FILE_SIZE");
+    if (most) {
+        struct rlimit limit = {strtoull(most, NULL, 10), RLIM_INFINITY};
+        signal(SIGXFSZ, SIG_IGN);
+        setrlimit(RLIMIT_FSIZE, &limit);
+    }
     sq_log_setup(sq_comm_rank(world), SQ_LOG_WARNING);
     sq_run_options options = {.config = argv[1], .output = argv[2]};
     sq_run_verdict verdict = {0};

@@ -48,8 +48,8 @@ def command(ranks, config, output):
     return ["mpirun", "-n", str(ranks), PROGRAM, config, output]
 
 
-def run(ranks, config, output, expected=2):
-    done = subprocess.run(command(ranks, config, output), env=ENV, timeout=120,
+def run(ranks, config, output, expected=2, **extra):
+    done = subprocess.run(command(ranks, config, output), env=dict(ENV, **extra), timeout=120,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     with open(os.path.join(output, "exit.json")) as f:
         verdict = json.load(f)
@@ -164,7 +164,7 @@ def main():
         fast = write_config(f"{top}/fast.yaml", fail_every=17)
         reference = f"{top}/ranks1"
         first = run(1, fast, reference)
-        want = contents(f"{reference}/release.h5")
+        want = quick = contents(f"{reference}/release.h5")
         verify_science(reference, 17)
         for ranks in (2, 3, 5):
             verdict = run(ranks, fast, f"{top}/ranks{ranks}")
@@ -217,6 +217,16 @@ def main():
         run(1, short, f"{top}/leased", expected=3)
         run(2, slow, f"{top}/leased")
         same(want, contents(f"{top}/leased/release.h5"), "after a walltime")
+        # A disk that is full: for the shards and the ledger, or only for the release. Then there is room again.
+        for size in (1000, 20000, 200000):
+            folder = f"{top}/full{size}"
+            if size == 200000:
+                run(3, fast, folder)
+                os.remove(f"{folder}/release.h5")
+            run(3, fast, folder, expected=4, SQ_TEST_FILE_SIZE=str(size))
+            check(not [n for n in os.listdir(folder) if n.startswith("release")], "a release on a full disk")
+            run(2, fast, folder)
+            same(quick, contents(f"{folder}/release.h5"), f"after a full disk ({size} bytes a file)")
         # A flipped byte in a shard: found on resume, that task is done again.
         folder = f"{top}/flipped"
         shutil.copytree(f"{top}/slow", folder)
