@@ -49,8 +49,9 @@ CLONES static void add_row(float *row, int first, int last, int low, int high, f
     }
 }
 
-void sim_add_gaussian(float *plane, int64_t x0, int64_t y0, int nx, int ny, double x, double y,
-                      double flux, double cxx, double cxy, double cyy, double cut, double reach)
+CLONES void sim_add_gaussian(float *plane, int64_t x0, int64_t y0, int nx, int ny, double x,
+                             double y, double flux, double cxx, double cxy, double cyy, double cut,
+                             double reach)
 {
     double det = cxx * cyy - cxy * cxy, peak = flux / (2 * M_PI * sqrt(det));
     if (!(peak > cut))
@@ -86,60 +87,92 @@ void sim_add_gaussian(float *plane, int64_t x0, int64_t y0, int nx, int ny, doub
     }
 }
 
-/* A profile of half-light radius (major axis, pixels) and ellipticity, convolved with the PSF. */
-static void add_profile(const sim_scene *scene, int band, const sim_shape *psf_shape, double x,
-                        double y, double flux, double radius, double e1, double e2, int count,
-                        const double *part, const double *variance, float *plane, int64_t x0,
-                        int64_t y0, int nx, int ny)
+/* Where a source is drawn: a box of a band, the source's place and the PSF's shape there. */
+typedef struct canvas {
+    const sim_band *band;
+    sim_shape psf;
+    double x, y, reach;
+    float *plane;
+    int64_t x0, y0;
+    int nx, ny;
+} canvas;
+
+/* A profile as a sum of Gaussians; radius in pixels along the major axis. */
+typedef struct profile {
+    double flux, radius, e1, e2;
+    int count;
+    const double *part, *variance;
+} profile;
+
+/* A PSF component of variance v convolved with a profile component of covariance w * shape. */
+static void add_pair(const canvas *c, double flux, double v, double w, const sim_shape *shape)
 {
-    const sim_band *b = &scene->band[band];
-    double e = sqrt(e1 * e1 + e2 * e2), q = (1 - e) / (1 + e);
-    double f = radius * radius * q / (1 - e * e);
-    double xx = f * (1 + e * e + 2 * e1), xy = f * 2 * e2, yy = f * (1 + e * e - 2 * e1);
-    for (int k = 0; k < b->psf.count; k++) {
-        double v = b->psf.variance[k], held = 0, moment = 0;
-        for (int j = 0; j < count; j++) {
-            /* Components much narrower than the PSF's act as one of their mean variance. */
-            held += part[j];
-            moment += part[j] * variance[j];
-            double next = j + 1 < count ? variance[j + 1] * radius * radius : INFINITY;
-            if (next < 0.01 * v)
+    sim_add_gaussian(c->plane, c->x0, c->y0, c->nx, c->ny, c->x, c->y, flux,
+                     v * c->psf.xx + w * shape->xx, v * c->psf.xy + w * shape->xy,
+                     v * c->psf.yy + w * shape->yy, c->band->cut, c->reach);
+}
+
+/* Components much narrower than what they are convolved with act as one of their mean variance:
+ * those of the profile under a wide component of the PSF, those of the PSF under a wide component
+ * of the profile. */
+static void add_profile(const canvas *c, const profile *p)
+{
+    enum { MAX = 16 };
+    const double narrow = 0.015;
+    const sim_psf *psf = &c->band->psf;
+    double e = sqrt(p->e1 * p->e1 + p->e2 * p->e2), q = (1 - e) / (1 + e);
+    double f = p->radius * p->radius * q / (1 - e * e), minor = p->radius * p->radius * q * q;
+    sim_shape shape = {f * (1 + e * e + 2 * p->e1), f * 2 * p->e2, f * (1 + e * e - 2 * p->e1)};
+    double under[MAX] = {0}, moment_under[MAX] = {0};
+    for (int k = 0; k < psf->count; k++) {
+        double v = psf->variance[k], held = 0, moment = 0;
+        for (int j = 0; j < p->count; j++) {
+            if (v < narrow * minor * p->variance[j]) {
+                under[j] += psf->flux[k];
+                moment_under[j] += psf->flux[k] * v;
                 continue;
-            double w = moment / held;
-            sim_add_gaussian(plane, x0, y0, nx, ny, x, y, flux * b->psf.flux[k] * held,
-                             v * psf_shape->xx + w * xx, v * psf_shape->xy + w * xy,
-                             v * psf_shape->yy + w * yy, b->cut, scene->margin);
+            }
+            held += p->part[j];
+            moment += p->part[j] * p->variance[j];
+            double next = j + 1 < p->count ? p->variance[j + 1] * p->radius * p->radius : INFINITY;
+            if (next < narrow * v)
+                continue;
+            add_pair(c, p->flux * psf->flux[k] * held, v, moment / held, &shape);
             held = moment = 0;
         }
+        if (held > 0)
+            add_pair(c, p->flux * psf->flux[k] * held, v, moment / held, &shape);
+    }
+    for (int j = 0; j < p->count; j++) {
+        if (under[j] > 0)
+            add_pair(c, p->flux * under[j] * p->part[j], moment_under[j] / under[j], p->variance[j],
+                     &shape);
     }
 }
 
 void sim_add_source(const sim_scene *scene, int band, const sq_sim_source *s, float *plane,
                     int64_t x0, int64_t y0, int nx, int ny)
 {
-    double reach = scene->margin + LANES;
+    double reach = scene->margin + LANES, u, v;
     if (s->x < x0 - reach || s->x > x0 + nx + reach || s->y < y0 - reach || s->y > y0 + ny + reach)
         return;
     const sim_band *b = &scene->band[band];
-    sim_shape shape;
-    double u, v;
+    canvas c = {b, {0, 0, 0}, s->x, s->y, scene->margin, plane, x0, y0, nx, ny};
     sim_field(scene, s->x, s->y, &u, &v);
-    sim_psf_at(&b->psf, u, v, &shape);
+    sim_psf_at(&b->psf, u, v, &c.psf);
     if (s->star) {
-        for (int k = 0; k < b->psf.count; k++) {
-            double c = b->psf.variance[k];
-            sim_add_gaussian(plane, x0, y0, nx, ny, s->x, s->y, s->flux[band] * b->psf.flux[k],
-                             c * shape.xx, c * shape.xy, c * shape.yy, b->cut, scene->margin);
-        }
+        const sim_shape point = {0, 0, 0};
+        for (int k = 0; k < b->psf.count; k++)
+            add_pair(&c, s->flux[band] * b->psf.flux[k], b->psf.variance[k], 0, &point);
         return;
     }
     double bulge = s->flux[band] * s->bulge_fraction, disk = s->flux[band] - bulge;
-    if (disk > 0)
-        add_profile(scene, band, &shape, s->x, s->y, disk, s->disk_radius / scene->scale,
-                    s->disk_e1, s->disk_e2, DISK_COUNT, disk_flux, disk_variance, plane, x0, y0, nx,
-                    ny);
-    if (bulge > 0)
-        add_profile(scene, band, &shape, s->x, s->y, bulge, s->bulge_radius / scene->scale,
-                    s->bulge_e1, s->bulge_e2, BULGE_COUNT, bulge_flux, bulge_variance, plane, x0,
-                    y0, nx, ny);
+    const profile both[2] = {{disk, s->disk_radius / scene->scale, s->disk_e1, s->disk_e2,
+                              DISK_COUNT, disk_flux, disk_variance},
+                             {bulge, s->bulge_radius / scene->scale, s->bulge_e1, s->bulge_e2,
+                              BULGE_COUNT, bulge_flux, bulge_variance}};
+    for (int k = 0; k < 2; k++) {
+        if (both[k].flux > 0)
+            add_profile(&c, &both[k]);
+    }
 }

@@ -7,7 +7,7 @@
 #include "sim/sim_internal.h"
 #include "store/tensor.h"
 
-enum { STRIP = 128, NODES = 7, PSF_PIXELS = SQ_PSF_SIDE * SQ_PSF_SIDE, PATH = 1200 };
+enum { STRIP = 512, NODES = 7, PSF_PIXELS = SQ_PSF_SIDE * SQ_PSF_SIDE, PATH = 1200 };
 
 /* A whole band of the tile, rendered by strips so that only three planes are held whole. */
 static sq_status render_strips(const sim_scene *scene, int band, float *image, float *variance,

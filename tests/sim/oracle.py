@@ -8,12 +8,13 @@ pixels along the major axis; ellipticities (a-b)/(a+b). The PSF has unit sum ove
 
 With "galsim" the images are GalSim's; those of a PSF with a power-law wing are NaN. Exit code 77: no GalSim.
 """
+import functools
 import sys
 
 import numpy as np
 from scipy.special import gamma, gammaincinv, j0
 
-OVER, FIELD = 4, 400                      # samples per pixel, pixels of the periodic field
+OVER, FIELD = 4, 300                      # samples per pixel, pixels of the periodic field
 N = OVER * FIELD
 K = 2 * np.pi * np.fft.fftfreq(N, 1 / OVER)
 KX, KY = np.meshgrid(K, K)
@@ -28,6 +29,7 @@ def stretch(e1, e2):
     return rot @ np.diag([s, 1 / s]) @ rot.T
 
 
+@functools.lru_cache(maxsize=1)
 def psf_transform(kind, p, e1, e2):
     x = np.fft.fftfreq(N, 1 / N) / OVER
     inverse = np.linalg.inv(stretch(e1, e2))
@@ -100,7 +102,7 @@ def main(side, source, target, method=""):
         if method == "galsim":
             out.append(by_galsim(f, v, radius, q1, q2, x, y, side))
             continue
-        transform = psf_transform(f[0], v[:6], v[6], v[7])
+        transform = psf_transform(f[0], tuple(v[:6]), v[6], v[7])
         if f[9] != "star":
             transform = transform * sersic_transform(int(f[9]), radius, q1, q2)
         transform = transform * np.exp(-1j * (KX * x + KY * y))
