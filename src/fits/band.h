@@ -21,9 +21,10 @@ typedef struct sq_band sq_band;
 struct sq_band {
     const sq_tile_band *info; /* borrowed from the exposure's copy of the tile */
     int64_t nx, ny;
-    double gain;  /* electrons per nJy, 0: unknown */
-    sq_hash hash; /* of the tables and vectors that every read uses */
-    size_t held;  /* bytes of unpacked files that the band keeps */
+    double gain;     /* electrons per nJy, 0: unknown */
+    double aperture; /* see sq_cutout, 1 where it is not measured */
+    sq_hash hash;    /* of the tables and vectors that every read uses */
+    size_t held;     /* bytes of unpacked files that the band keeps */
     /* The box lies inside the image. What was read from the file is added to the hasher. */
     sq_status (*read)(sq_band *band, int64_t x0, int64_t y0, int nx, int ny, const sq_planes *out,
                       sq_hasher *hasher);
@@ -42,6 +43,10 @@ sq_status sq_sdss_band_open(const sq_tile *tile, const sq_tile_band *info,
                             const sq_sdss_field *field, sq_band **out);
 typedef struct sq_psf_grid sq_psf_grid;
 sq_status sq_afw_band_open(const sq_tile_band *info, const sq_psf_grid *psf, sq_band **out);
+
+/* The band's aperture correction from its bright isolated stars (the median of eight at least, else
+ * 1). */
+sq_status sq_aperture_correction(sq_band *band, double *out);
 
 /* ---- SDSS: what psField, photoField or tsField say about a field ---- */
 sq_status sq_sdss_field_open(const sq_tile *tile, sq_sdss_field **out);

@@ -20,6 +20,8 @@ sq_status sq_cutout_create(int nband, int nx, int ny, sq_cutout **out)
     c->nband = nband;
     c->nx = nx;
     c->ny = ny;
+    for (int b = 0; b < SQ_MAX_BANDS; b++)
+        c->aperture[b] = 1;
     SQ_TRY(SQ_ALLOC(c->image, n, "cutout image"));
     SQ_TRY(SQ_ALLOC(c->variance, n, "cutout variance"));
     SQ_TRY(SQ_ALLOC(c->mask, n, "cutout mask"));

@@ -125,6 +125,13 @@ static sq_status open_band(sq_exposure *e, const sq_tile_band *info, slot *s)
                        (long long)info->nx, (long long)info->ny);
     SQ_TRY(sq_wcs_from_header(info->wcs_header ? info->wcs_header : "", info->image.path, &s->wcs));
     SQ_TRY(relate(e, s));
+    s->band->aperture = 1;
+    /* The raw fpC images match their standard stars with the bare PSF to 0.01 mag. */
+    if (e->tile.format == SQ_TILE_SDSS_FRAME) {
+        SQ_TRY(sq_aperture_correction(s->band, &s->band->aperture));
+        s->band->hash =
+            sq_hash_combine(s->band->hash, sq_hash_bytes(&s->band->aperture, sizeof(double)));
+    }
 cleanup:
     return rc;
 }
@@ -469,6 +476,7 @@ static sq_status read_band(sq_exposure *e, int b, int64_t x0, int64_t y0, sq_cut
     snprintf(c->band[b], sizeof c->band[b], "%s", e->name[b]);
     c->present[b] = s->band != NULL;
     c->gain[b] = s->band ? s->band->gain : 0;
+    c->aperture[b] = s->band ? s->band->aperture : 1;
     c->correlation[b][0] = c->correlation[b][1] = 0;
     sq_hasher_add(hasher, c->band[b], sizeof c->band[b]);
     if (!s->band) {

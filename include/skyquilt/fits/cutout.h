@@ -36,6 +36,9 @@ typedef struct sq_cutout {
     float *sky;                        /* subtracted sky level, nJy per pixel (0 where unknown) */
     float *sky_sigma;                  /* rms of the empty sky's noise, nJy per pixel, > 0 where usable */
     double gain[SQ_MAX_BANDS];         /* electrons per nJy (0: unknown) */
+    /* Aperture correction: a star's total flux over the amplitude of the PSF below. 1 where the PSF holds all of the
+     * light or nothing is known; 1.01 to 1.04 for SDSS, whose PSF images lack the outer wings. */
+    double aperture[SQ_MAX_BANDS];
     double scale;                      /* arcsec per pixel at the centre */
     /* Noise correlation of neighbours [band][x, y] and the variance ratio left by resampling. */
     double correlation[SQ_MAX_BANDS][2];
