@@ -49,7 +49,14 @@ typedef struct sq_tile {
 
 void sq_tile_clear(sq_tile *tile);
 
-/* Group files found under `paths` (files and folders, recursively; names as the surveys use) into tiles, reading headers
+/* Names by which files are known (each also with .gz, .bz2 or .fz behind, `.fit` or `.fits`):
+ *   SDSS  frame-B-RRRRRR-C-FFFF, psField-RRRRRR-C-FFFF, photoField-RRRRRR-C, fpM-RRRRRR-BC-FFFF;
+ *         fpC-RRRRRR-BC-FFFF, tsField-RRRRRR-C-RERUN-FFFF; the tile is RRRRRR-C-FFFF, over all folders
+ *   LSST  NAME-B, NAME_B or calexp-B-NAME, with NAME-psf (sq_write_psf_grid) in the same folder; B is one of ugrizy.
+ * psField and fpM files are shared by a field's frames and fpC images. fpM and photoField may be missing: psField has
+ * gains too. A psField, tsField or PSF side file that is missing makes the tile a problem.
+ *
+ * Group files found under `paths` (files and folders, recursively; names as the surveys use) into tiles, reading headers
  * only, each header once and in one call. `reference` is a band name, "r" by default. Problems of a single tile go to
  * `problem` (may be NULL), one line each, and the tile is left out. */
 typedef void (*sq_tile_problem)(void *user, const char *name, sq_status code, const char *message);
