@@ -5,8 +5,9 @@
 RELEASE is a run of MODEL (its calibration is replaced) over a survey of seeds that trained nothing, with a low threshold (0.02).
 Matched sources are sorted into bins of the matched filter's S/N. In each bin the widths are multiplied so
 that half of the way, in the logarithm, between what the central 68% and the central 90% of the residuals ask for; the
-mean ln flux is moved by the median residual. The detection probability gets a logistic map fitted to "is matched". Weights are not
-touched, and the release keeps the widths before calibration in its columns *_raw.
+mean ln flux is moved by the median residual. The detection probability gets a logistic map fitted to "is matched to
+a true source within the limit of the training", which is what the network was asked. Weights are not touched, and the release
+keeps what was before calibration in its columns *_raw.
 """
 
 import argparse
@@ -127,7 +128,7 @@ def bins_of(snr, least):
     return out
 
 
-def fit(found, truth, bands, least=60):
+def fit(found, truth, bands, reference="r", limit=np.inf, least=60):
     used = {k: v[found["detection_probability_raw"] >= 0.5] for k, v in found.items()}
     mine, theirs = pairs(used, truth, 1.0)
     f = {k: v[mine].astype(float) for k, v in used.items()}
@@ -142,7 +143,7 @@ def fit(found, truth, bands, least=60):
     galaxy = t["star"] == 0
     bulge = logit(np.clip(t["bulge_fraction"], 0.02, 0.98))
     q16, q84 = logit(f["bulge_fraction_q16"]), logit(f["bulge_fraction_q84"])
-    shape = {"radius": (np.log(t["radius"] / f["radius"]), np.log(f["radius_q84"] / f["radius_q16"]) / (2 * Z68)),
+    shape = {"radius": (np.log(np.maximum(t["radius"], 1e-3) / f["radius"]), np.log(f["radius_q84"] / f["radius_q16"]) / (2 * Z68)),
              "e1": (t["e1"] - f["e1"], f["e1_err"]), "e2": (t["e2"] - f["e2"], f["e2_err"]),
              "bulge": (bulge - logit(f["bulge_fraction"]), (q84 - q16) / (2 * Z68))}
     for rows in bins_of(f["snr"], least):
@@ -161,7 +162,8 @@ def fit(found, truth, bands, least=60):
             delta, width = shape[s]
             result[s].append(width_factor((delta / width)[both]) if both.sum() >= least // 2
                              else (result[s][-1] if result[s] else 1.0))
-    rows, _ = pairs(found, truth, 0.8)
+    deep = 31.4 - 2.5 * np.log10(truth["flux_" + reference]) < limit
+    rows, _ = pairs(found, {k: truth[k][deep] for k in ("ra", "dec")}, 0.8)
     real = np.zeros(len(found["ra"]))
     real[rows] = 1
     result["probability"] = logistic(logit(found["detection_probability_raw"]), real)
@@ -181,7 +183,8 @@ def main():
     if entries.get("skyquilt.calibration", "none") != "none":
         raise SystemExit(f"{a.model}: is calibrated already; the release must come from the network as exported")
     bands = entries["skyquilt.bands"].split(",")
-    result, count = fit(columns(a.release, "catalog"), columns(a.truth), bands)
+    result, count = fit(columns(a.release, "catalog"), columns(a.truth), bands, entries["skyquilt.reference"],
+                        float(entries["skyquilt.limit"]))
     entries["skyquilt.calibration"] = a.name
     entries["skyquilt.calibration_sources"] = str(count)
     entries["skyquilt.calibration_knots"] = str(len(result["ln_snr"]))
