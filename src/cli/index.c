@@ -27,8 +27,8 @@ static void help(void)
            "    --quiet           no summary\n\n"
            "EXIT CODES\n"
            "    0  all tiles are in the index\n"
-           "    1  usage error\n"
-           "    2  some tiles were left out, or there is none\n"
+           "    1  usage error, or there is no tile\n"
+           "    2  some tiles were left out\n"
            "    4  environment or storage error\n");
 }
 
@@ -81,7 +81,7 @@ int sq_cli_index(int argc, char **argv)
     int code = report.bad ? 2 : 0;
     if (rc != SQ_OK) {
         sq_cli_job_fail("index", rc);
-        code = sq_exit_code(rc);
+        code = rc == SQ_ERR_DATA && report.bad ? 2 : sq_exit_code(rc);
     } else if (sq_cli_job_rank() == 0 && !quiet) {
         printf("%s: %lld tiles, %lld left out, %.1f s\n", output, (long long)report.tiles,
                (long long)report.bad, report.seconds);
