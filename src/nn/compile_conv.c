@@ -86,6 +86,25 @@ static sq_status weight_layouts(conv *c)
     return rc;
 }
 
+/* Whether a window has no tap on the image along some dimension. oneDNN 2.6's AMX convolutions read a null pointer
+ * there. */
+static int has_empty_window(const conv *c)
+{
+    for (int d = 0; d < c->w.n && !c->transposed; d++) {
+        int64_t in = c->w.in[d] - (c->f->pad_begin[d] + c->f->pad_end[d]);
+        for (int64_t o = 0; o < c->w.out[d]; o++) {
+            int64_t at = o * c->w.stride[d] - c->window.begin[d], k = 0;
+            while (k < c->w.kernel[d] && (at < 0 || at >= in)) {
+                at += c->w.dilation[d];
+                k++;
+            }
+            if (k == c->w.kernel[d])
+                return 1;
+        }
+    }
+    return 0;
+}
+
 static sq_status prepare(conv *c, sq_engine *e, int index)
 {
     const nn_node *node = &e->model->node[index];
@@ -106,6 +125,8 @@ static sq_status prepare(conv *c, sq_engine *e, int index)
         c->window.begin[i] = c->w.begin[i] + c->f->pad_begin[i];
         c->window.end[i] = c->w.end[i] + c->f->pad_end[i];
     }
+    if (has_empty_window(c))
+        return SQ_ERR_UNSUPPORTED;
     c->outputs = call.out[0]->dim[1];
     c->flop = 2.0 * (double)call.in[1]->count *
               (double)(c->transposed ? call.in[0]->count / call.in[0]->dim[1]

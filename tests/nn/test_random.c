@@ -102,7 +102,7 @@ static void add_conv(net *n, const value *x)
 
 static void add_deconv(net *n, const value *x)
 {
-    int64_t k = 2 + pick(n, 2), stride = 1 + pick(n, 2), out = 1 + pick(n, 20);
+    int64_t k = 1 + pick(n, 3), stride = 1 + pick(n, 3), out = 1 + pick(n, 20);
     int64_t wdim[4] = {x->dim[1], out, k, k}, two[2] = {stride, stride};
     char in[64];
     if (x->dim[2] * stride > 40)
