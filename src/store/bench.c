@@ -24,11 +24,11 @@ static sq_status write_column(merge *m, int c, int64_t rows, const double *data)
     int64_t longest = rows / m->size + 1;
     hid_t id = -1;
     sq_status rc;
-    SQ_TRY(merge_dataset_create(m, &set, &id));
+    SQ_TRY_ALL(m->comm, merge_dataset_create(m, &set, &id));
     for (int64_t done = 0; done < longest; done += PART) {
         int64_t from = first + done < end ? first + done : end;
         hsize_t start = (hsize_t)from, count = (hsize_t)(end - from < PART ? end - from : PART);
-        SQ_TRY(merge_dataset_write(m, id, &set, &start, &count, data));
+        SQ_TRY_ALL(m->comm, merge_dataset_write(m, id, &set, &start, &count, data));
     }
 cleanup:
     if (id >= 0)

@@ -94,6 +94,8 @@ typedef struct merge_dataset {
     int rank;
     hsize_t dim[3], chunk[3];
 } merge_dataset;
+/* These two call HDF5 on every rank whatever happens, but agree on nothing: the caller goes on to
+ * the next and agrees once for many. */
 sq_status merge_dataset_create(merge *m, const merge_dataset *set, hid_t *out);
 /* Each rank writes a box (count 0: nothing) of one dataset. Adds to the dataset's check. */
 sq_status merge_dataset_write(merge *m, hid_t id, const merge_dataset *set, const hsize_t *start,

@@ -140,7 +140,7 @@ static sq_status write_bands(stitch *s, const merge_dataset *set, hid_t id)
             count[1] = (hsize_t)(y1 - y0);
         else
             memset(count, 0, sizeof count);
-        SQ_TRY(merge_dataset_write(m, id, set, start, count, s->pixels));
+        SQ_TRY_ALL(m->comm, merge_dataset_write(m, id, set, start, count, s->pixels));
     }
 cleanup:
     return rc;
@@ -185,7 +185,7 @@ sq_status merge_write_map(merge *m, int k)
     SQ_TRY(share_blocks(&s));
     size_t pixels = (size_t)(map->planes * s.height * map->nx);
     SQ_TRY_ALL(m->comm, sq_alloc(&s.pixels, pixels, s.width, "band of a map"));
-    SQ_TRY(merge_dataset_create(m, &set, &id));
+    SQ_TRY_ALL(m->comm, merge_dataset_create(m, &set, &id));
     SQ_TRY(write_bands(&s, &set, id));
 cleanup:
     if (id >= 0)

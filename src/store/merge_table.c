@@ -190,9 +190,12 @@ static sq_status create_datasets(sorter *s)
 {
     sq_status rc;
     int n = s->schema->count + MAX_EXTRA;
-    SQ_TRY_ALL(s->m->comm, SQ_ALLOC(s->set, n, "datasets"));
-    SQ_TRY_ALL(s->m->comm, SQ_ALLOC(s->name, n, "datasets"));
-    SQ_TRY_ALL(s->m->comm, SQ_ALLOC(s->id, n, "datasets"));
+    rc = SQ_ALLOC(s->set, n, "datasets");
+    if (rc == SQ_OK)
+        rc = SQ_ALLOC(s->name, n, "datasets");
+    if (rc == SQ_OK)
+        rc = SQ_ALLOC(s->id, n, "datasets");
+    SQ_TRY_ALL(s->m->comm, rc);
     for (int c = 0; c < s->schema->count; c++) {
         const sq_column *k = &s->schema->column[c];
         if (!k->hidden)
@@ -206,8 +209,11 @@ static sq_status create_datasets(sorter *s)
     if (s->realisations)
         describe(s, "realisation", SQ_U32, "", "meta.id", "Number of the realisation");
     SQ_TRY(merge_group(s->m, s->schema->name, s->schema->description));
-    for (int i = 0; i < s->nset; i++)
-        SQ_TRY(merge_dataset_create(s->m, &s->set[i], &s->id[i]));
+    for (int i = 0; i < s->nset; i++) {
+        sq_status one = merge_dataset_create(s->m, &s->set[i], &s->id[i]);
+        rc = rc == SQ_OK ? one : rc;
+    }
+    SQ_TRY_ALL(s->m->comm, rc);
     SQ_TRY(name_columns(s));
 cleanup:
     return rc;
@@ -351,8 +357,10 @@ static sq_status write_round(sorter *s, unsigned char *rows, int64_t n, int64_t 
     unsigned char **order = NULL, *column = NULL;
     int64_t before = n, all = n;
     sq_status rc;
-    SQ_TRY_ALL(m->comm, SQ_ALLOC(order, n + 1, "order of rows"));
-    SQ_TRY_ALL(m->comm, SQ_ALLOC(column, 8 * n + 8, "column"));
+    rc = SQ_ALLOC(order, n + 1, "order of rows");
+    if (rc == SQ_OK)
+        rc = SQ_ALLOC(column, 8 * n + 8, "column");
+    SQ_TRY_ALL(m->comm, rc);
     for (int64_t i = 0; i < n; i++)
         order[i] = rows + (size_t)i * s->stride;
     if (n)
@@ -362,8 +370,10 @@ static sq_status write_round(sorter *s, unsigned char *rows, int64_t n, int64_t 
     hsize_t start = (hsize_t)(*base + before), count = (hsize_t)n;
     for (int i = 0; i < s->nset; i++) {
         unpack_column(s, i, order, n, column);
-        SQ_TRY(merge_dataset_write(m, s->id[i], &s->set[i], &start, &count, column));
+        sq_status one = merge_dataset_write(m, s->id[i], &s->set[i], &start, &count, column);
+        rc = rc == SQ_OK ? one : rc;
     }
+    SQ_TRY_ALL(m->comm, rc);
     *base += all;
 cleanup:
     sq_free(order);

@@ -85,7 +85,12 @@ static void make_sky(void)
     for (int t = 0; t < TILES; t++) {
         double a = t * 0.3,
                cd[4] = {-scale * cos(a), scale * sin(a), scale * sin(a), scale * cos(a)};
-        DO(sq_wcs_tan(t * 0.045, 10 + 0.012 * t, NX / 2.0, NY / 2.0, cd, &s.wcs[t]));
+        double ra = t * 0.045, dec = 10 + 0.012 * t;
+        if (getenv("SQ_TEST_POLE")) { /* the pole lies near the middle of the overlap */
+            ra = 30 + 180 * t;
+            dec = 89.98;
+        }
+        DO(sq_wcs_tan(ra, dec, NX / 2.0, NY / 2.0, cd, &s.wcs[t]));
         sq_patch_shape shape = {CORE, 16, 1};
         DO(sq_tiling_bricks(NX, NY, shape, s.wcs[t], &s.tiling[t]));
         s.base[t + 1] = s.base[t] + sq_tiling_count(s.tiling[t]);

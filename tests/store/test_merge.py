@@ -24,7 +24,7 @@ def make(folder, name, ranks, order=0, memory=0, deflate=0, fresh=True, ok=True,
         os.mkdir(shards)
     path = os.path.join(folder, name + ".h5")
     run = subprocess.run([MPIRUN, "--oversubscribe", "-n", str(ranks), MAKE, shards, path, str(order), str(memory),
-                          str(deflate)], capture_output=True, text=True, timeout=60, errors="replace", env={**os.environ, **environment})
+                          str(deflate)], capture_output=True, text=True, timeout=200, errors="replace", env={**os.environ, **environment})
     if ok and run.returncode != 0:
         raise AssertionError(run.stdout + run.stderr)
     return path, run
@@ -62,7 +62,7 @@ class Merge(unittest.TestCase):
     def test_ranks_orders_and_memory_change_nothing(self):
         expected = content(self.path)
         self.assertGreater(len(expected), 25)
-        cases = [(2, 0, 0), (3, 4, 0), (5, 0, 0), (5, 9, 20000), (2, 3, 50000), (1, 2, 16384)]
+        cases = [(2, 0, 0), (3, 4, 0), (5, 0, 0), (5, 9, 100000), (2, 3, 200000), (1, 2, 50000)]
         for i, (ranks, order, memory) in enumerate(cases):
             path, run = make(self.folder, "case%d" % i, ranks, order, memory)
             self.assertEqual(run.stdout.split()[0], self.first.stdout.split()[0], "manifest")
@@ -91,33 +91,28 @@ class Merge(unittest.TestCase):
         self.assertIn(b"all pixels are masked", failed)
         order = np.lexsort((c["dec"], c["ra"], c["healpix29"]))
         self.assertTrue((order == np.arange(len(order))).all())
-        # Crowding merges a few true pairs within the radius; apart from those no source may come twice.
-        source, count = np.unique(c["source"], return_counts=True)
-        twice = source[count > 1]
-        self.assertLessEqual(len(twice), 3)
+        self.once_and_complete(self.path, self.first)
 
-    def test_nothing_is_lost(self):
-        """Sources of done patches, away from the survey's edge and from failed patches, are all there."""
-        with h5py.File(self.path, "r") as file:
-            source = set(file["catalog/source"][()].tolist())
-        rows_in = int(self.first.stdout.split()[1])
-        self.assertGreater(rows_in, len(source))
-        missing = 0
-        expected = 0
-        for s, (covered, failed) in enumerate(self.coverage()):
-            if covered and not failed:
-                expected += 1
-                missing += s not in source
-        self.assertGreater(expected, 3000)
-        # A close pair across a border may be taken for one source: that is what the radius means.
-        self.assertLessEqual(missing, 6)
+    def once_and_complete(self, path, run, **environment):
+        """No source comes twice; those of done patches, away from the survey's edge and from failed patches, are all
+        there. Crowding merges or splits a few true pairs within the radius."""
+        with h5py.File(path, "r") as file:
+            source, count = np.unique(file["catalog/source"][()], return_counts=True)
+        self.assertLessEqual((count > 1).sum(), 3)
+        self.assertGreater(int(run.stdout.split()[1]), len(source) + 1000, "borders were to be reconciled")
+        listing = subprocess.run([MAKE, "--coverage"], capture_output=True, text=True, env={**os.environ, **environment})
+        covered, failed = np.array(listing.stdout.split(), int).reshape(-1, 2).T
+        expected = np.flatnonzero((covered == 1) & (failed == 0))
+        self.assertGreater(len(expected), 3000)
+        self.assertLessEqual(len(np.setdiff1d(expected, source)), 6)
 
-    def coverage(self):
-        """Of each source: well inside a tile, and whether a failed patch is near (from the program's own list)."""
-        shards = os.path.join(self.folder, "shards-one")
-        listing = subprocess.run([MAKE, "--coverage", shards], capture_output=True, text=True)
-        self.assertEqual(listing.returncode, 0, listing.stderr)
-        return [tuple(map(int, line.split())) for line in listing.stdout.splitlines()]
+    def test_the_pole_is_a_point_like_any_other(self):
+        path, run = make(self.folder, "pole1", 1, SQ_TEST_POLE="1")
+        self.once_and_complete(path, run, SQ_TEST_POLE="1")
+        other, _ = make(self.folder, "pole3", 3, 2, 150000, SQ_TEST_POLE="1")
+        self.assertEqual(content(path), content(other))
+        with h5py.File(path, "r") as file:
+            self.assertGreater(file["catalog/dec"][()].max(), 89.999)
 
     def test_tables_without_positions_keep_their_order(self):
         with h5py.File(self.path, "r") as file:
@@ -257,7 +252,7 @@ class Merge(unittest.TestCase):
 
     def test_a_failed_allocation_ends_all_ranks_together(self):
         finished = 0
-        for n in [0, 1, 3, 8, 30, 200, 800, 1100, 100000]:
+        for n in [0, 1, 8, 30, 800, 1100, 100000]:
             path, run = make(self.folder, "alloc%d" % n, 3, ok=False, SQ_TEST_FAIL_ALLOC=str(n))
             self.assertFalse(os.path.exists(path + ".partial"), n)
             if run.returncode == 0:
@@ -278,7 +273,7 @@ class Merge(unittest.TestCase):
             shards = os.path.join(self.folder, "shards-full")
             os.mkdir(shards)
             run = subprocess.run([MPIRUN, "--oversubscribe", "-n", "3", MAKE, shards, os.path.join(full, "r.h5"), "0",
-                                  "0", "0"], capture_output=True, text=True, timeout=60)
+                                  "0", "0"], capture_output=True, text=True, timeout=200)
             self.assertEqual(run.returncode, 4)
             self.assertEqual(run.stdout.count("No space left"), 3)
             self.assertEqual(os.listdir(full), [])
