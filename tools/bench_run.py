@@ -1,7 +1,6 @@
 """Speed of whole runs: where the time goes, how ranks scale, memory with a very large tile, the simulator."""
 import glob
 import json
-import multiprocessing
 import os
 import resource
 import shutil
@@ -73,8 +72,9 @@ def run_times(folder, seed, quick, criteria):
                        "sums": sums, "peak_memory_mb": float(np.nanmax(times["memory"])) / 1e6}
     sums = table["three ranks, two cores"]["sums"]
     overhead = sums["read"] + sums["decode"] + sums["write"]
-    criteria.add("read, decode, write: share of a two-worker run", overhead / (overhead + sums["infer"]), 0.15,
-                 least=False)
+    # Of all the time that the two workers had, though reading overlaps with computing.
+    share = overhead / (2 * table["three ranks, two cores"]["seconds"])
+    criteria.add("read, decode, write: share of a two-worker run", share, 0.15, least=False)
     criteria.add("three ranks on two cores over two ranks on one", rate[3] / rate[2], 1.8)
     return table
 
@@ -127,10 +127,22 @@ def huge_tile(folder, stem):
     return target
 
 
-def peak_of(command):
-    """Largest resident set in KiB of all processes of a run."""
-    launch(command, 3, codes=(0, 2, 3))
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+def peak_memory(mark):
+    """Largest VmHWM in bytes of the running program's processes whose command line has `mark`."""
+    peak = 0
+    for folder in glob.glob("/proc/[0-9]*"):
+        try:
+            with open(folder + "/cmdline", "rb") as file:
+                words = file.read().decode(errors="replace").split("\0")
+            if os.path.basename(words[0]) != "skyquilt" or not any(mark in word for word in words):
+                continue
+            with open(folder + "/status") as file:
+                for line in file:
+                    if line.startswith("VmHWM"):
+                        peak = max(peak, int(line.split()[1]) * 1024)
+        except (OSError, IndexError):
+            continue
+    return peak
 
 
 def memory_of_huge_tile(folder, criteria, seconds):
@@ -140,11 +152,21 @@ def memory_of_huge_tile(folder, criteria, seconds):
     index = os.path.join(folder, "huge.h5")
     common.run("index", "--output", index, "--quiet", target)
     config = write_config(folder, "huge.yaml", index, f"execution:\n    walltime: {seconds}\n")
-    # A process of its own, whose children are the ranks of this run alone.
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        peak = pool.apply(peak_of, (["run", config, "--output", os.path.join(folder, "out-huge"), "--quiet"],))
-    criteria.add("peak memory of a rank [MB], tile of 20,000 x 20,000", peak * 1024 / 1e6, 600, least=False)
-    return {"peak_mb": peak * 1024 / 1e6, "seconds": seconds}
+    out, peak = os.path.join(folder, "out-huge"), 0
+    with subprocess.Popen(["mpirun", "--oversubscribe", "-n", "3", common.PROGRAM, "run", config, "--output", out,
+                           "--quiet"], env=common.ENVIRONMENT, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL) as job:
+        while job.poll() is None:
+            peak = max(peak, peak_memory(out))
+            time.sleep(0.2)
+    if job.returncode not in (0, 2, 3):
+        raise RuntimeError(f"the run over the huge tile: exit code {job.returncode}")
+    with open(os.path.join(out, "exit.json")) as verdict:
+        counts = json.load(verdict)["counts"]
+    if counts["done"] == 0 or counts["failed"] > 0:
+        raise RuntimeError(f"the run over the huge tile: {counts}")
+    criteria.add("peak memory of a rank [MB], tile of 20,000 x 20,000", peak / 1e6, 600, least=False)
+    return {"peak_mb": peak / 1e6, "seconds": seconds, "patches_done": counts["done"]}
 
 
 def simulator(folder, seed, criteria):
