@@ -113,8 +113,8 @@ static sq_status option(options *o, const char *name, const char *value)
     const struct {
         const char *name;
         int64_t low, high, *out;
-    } wholes[] = {{"--seed", 0, 1LL << 53, &o->seed},   {"--samples", 1, 1LL << 40, &o->samples},
-                  {"--first", 0, 1LL << 40, &o->first}, {"--side", 4, 4096, &o->side},
+    } wholes[] = {{"--seed", 0, 1LL << 53, &o->seed},   {"--samples", 1, 1LL << 35, &o->samples},
+                  {"--first", 0, 1LL << 35, &o->first}, {"--side", 4, 4096, &o->side},
                   {"--tile", 1, 16, &o->tile},          {"--sources", 1, 1 << 20, &o->sources}};
     for (size_t i = 0; i < sizeof wholes / sizeof *wholes; i++) {
         if (strcmp(name, wholes[i].name) == 0)

@@ -57,6 +57,8 @@ const sq_config_field sq_sim_optical_fields[] = {
     REAL("noise_mismatch", noise_mismatch, 0, 1, "rms of the log of true over stated noise"),
     REAL("correlation", correlation, 0, 0.6, "correlation of neighbouring pixels' noise"),
     BOOL("resampled", resampled, "bands other than r carry the noise of a sub-pixel resampling"),
+    REAL("band_offset", band_offset, 0, 50,
+         "tiles: each band but r has a grid of its own, shifted by up to so many pixels"),
     REAL("bad_columns", bad_columns, 0, 1000, "per megapixel and band"),
     REAL("cosmics", cosmics, 0, 1e5, "cosmic-ray tracks per megapixel and band"),
     REAL("cosmics_unmasked", cosmics_unmasked, 0, 1, "fraction of them without a mask bit"),

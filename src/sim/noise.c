@@ -13,7 +13,7 @@ static void white_row(const sim_scene *scene, int band, int64_t y, int64_t a, in
     int64_t first = (a + BLOCK) / BLOCK, last = (b - 1 + BLOCK) / BLOCK;
     for (int64_t k = first; k <= last; k++) {
         sq_rng rng;
-        uint64_t id = scene->id << 40 ^ (uint64_t)(y + BLOCK) << 20 ^ (uint64_t)k;
+        uint64_t id = scene->id << 28 ^ (uint64_t)(y + BLOCK) << 10 ^ (uint64_t)k;
         sq_rng_init(&rng, scene->seed, SIM_RNG_NOISE + (uint32_t)band, id);
         int64_t start = (k - 1) * BLOCK, low = start < a ? a : start;
         int64_t high = start + BLOCK < b ? start + BLOCK : b;

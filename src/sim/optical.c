@@ -30,6 +30,13 @@ static sq_status check(const sq_sim_optical_config *c)
         return sq_fail(SQ_ERR_CONFIG,
                        "tiles_x, tiles_y: %.1f x %.1f degrees do not fit on one tangent plane (60)",
                        wide, high);
+    double area = (double)c->tile_nx * (double)c->tile_ny * c->scale * c->scale;
+    double sources = area * (sim_density(c, 0) + sim_density(c, 1));
+    if (sources > 3e7)
+        return sq_fail(
+            SQ_ERR_CONFIG,
+            "galaxy_density, star_density, faint_limit: %.2g sources in a tile, above 3e7",
+            sources);
     return SQ_OK;
 }
 
@@ -73,14 +80,19 @@ void sim_origin(const sq_sim_optical_config *c, int64_t tile, int64_t *x, int64_
     *y = tile / c->tiles_x * step_y - (c->tiles_y * step_y + c->overlap) / 2;
 }
 
-sq_status sq_sim_optical_wcs(const sq_sim_optical *sim, int64_t tile, sq_wcs **out)
+sq_status sim_band_wcs(const sq_sim_optical *sim, int64_t tile, double dx, double dy, sq_wcs **out)
 {
     const sq_sim_optical_config *c = &sim->config;
     int64_t x, y;
     sim_origin(c, tile, &x, &y);
     double step = c->scale / 3600;
     const double cd[4] = {-step, 0, 0, step};
-    return sq_wcs_tan(c->ra, c->dec, (double)-x, (double)-y, cd, out);
+    return sq_wcs_tan(c->ra, c->dec, dx - (double)x, dy - (double)y, cd, out);
+}
+
+sq_status sq_sim_optical_wcs(const sq_sim_optical *sim, int64_t tile, sq_wcs **out)
+{
+    return sim_band_wcs(sim, tile, 0, 0, out);
 }
 
 static void start_scene(sim_scene *scene, const sq_sim_optical_config *config, uint64_t seed,

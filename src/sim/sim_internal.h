@@ -24,6 +24,7 @@ enum {
     SIM_RNG_CONDITIONS,
     SIM_RNG_DEFECTS,
     SIM_RNG_SAMPLE,
+    SIM_RNG_OFFSETS,
     SIM_RNG_NOISE = 0x53430100 /* + band */
 };
 
@@ -101,6 +102,7 @@ struct sq_sim_optical {
 /* optical.c: conditions, sources and defects of a tile into sim->scene; a tile's origin on the
  * survey's grid. */
 sq_status sim_load_tile(sq_sim_optical *sim, int64_t tile);
+sq_status sim_band_wcs(const sq_sim_optical *sim, int64_t tile, double dx, double dy, sq_wcs **out);
 void sim_origin(const sq_sim_optical_config *config, int64_t tile, int64_t *x, int64_t *y);
 
 /* psf.c */

@@ -32,6 +32,40 @@ cleanup:
     return rc;
 }
 
+/* Shift of a band's grid against the reference: the same for all tiles, so that they are cuts of
+ * one grid per band. */
+static void band_offset(const sq_sim_optical_config *c, int band, double *dx, double *dy)
+{
+    int reference;
+    sq_rng rng;
+    sq_sim_optical_bands(c->preset, NULL, &reference);
+    sq_rng_init(&rng, (uint64_t)c->seed, SIM_RNG_OFFSETS, (uint64_t)band);
+    double most = band == reference ? 0 : c->band_offset;
+    *dx = most * sq_rng_range(&rng, -1, 1);
+    *dy = most * sq_rng_range(&rng, -1, 1);
+}
+
+/* Move what the sky holds on a band's grid. Its noise is then white: who reads the tile resamples
+ * it. */
+static void shift_scene(sim_scene *scene, int band, double dx, double dy)
+{
+    for (size_t i = 0; i < scene->count; i++) {
+        scene->source[i].x += dx;
+        scene->source[i].y += dy;
+    }
+    for (size_t i = 0; i < scene->defects; i++) {
+        sim_defect *d = &scene->defect[i];
+        if (d->kind == SIM_BLEED || d->kind == SIM_HALO) {
+            d->x += dx;
+            d->y += dy;
+        }
+    }
+    scene->field_x += dx;
+    scene->field_y += dy;
+    scene->band[band].white = 1;
+    scene->band[band].tap_variance = 1;
+}
+
 static sq_status write_band(const sim_scene *scene, int band, const char *name, const char *path,
                             const sq_wcs *wcs)
 {
@@ -52,8 +86,30 @@ cleanup:
     return rc;
 }
 
+/* A band on its own grid. */
+static sq_status write_shifted(sq_sim_optical *sim, int64_t tile, int band, const char *name,
+                               const char *path)
+{
+    double dx, dy;
+    sq_wcs *wcs = NULL;
+    sq_status rc = SQ_OK;
+    band_offset(&sim->config, band, &dx, &dy);
+    SQ_TRY(sim_load_tile(sim, tile));
+    SQ_TRY(sim_band_wcs(sim, tile, dx, dy, &wcs));
+    if (dx != 0 || dy != 0) {
+        /* Rounding would not undo this exactly: the scene is drawn again for the next band. */
+        shift_scene(&sim->scene, band, dx, dy);
+        sim->tile = -1;
+    }
+    SQ_TRY(write_band(&sim->scene, band, name, path, wcs));
+cleanup:
+    sq_wcs_destroy(wcs);
+    return rc;
+}
+
 static sq_status write_psf(const sim_scene *scene, const char *path, const char *const *names)
 {
+    double dx, dy;
     char band[SQ_MAX_BANDS][8];
     float *psf = NULL, *sky = NULL;
     sq_status rc = SQ_OK;
@@ -61,13 +117,14 @@ static sq_status write_psf(const sim_scene *scene, const char *path, const char 
     SQ_TRY(SQ_ALLOC(sky, (int64_t)scene->nband * NODES * NODES, "sky"));
     for (int b = 0; b < scene->nband; b++) {
         snprintf(band[b], sizeof band[b], "%s", names[b]);
+        band_offset(scene->config, b, &dx, &dy);
         for (int k = 0; k < NODES * NODES; k++) {
             int64_t at = (int64_t)b * NODES * NODES + k;
             double x = (double)(k % NODES) * (double)(scene->nx - 1) / (NODES - 1), u;
             double y = (double)(k / NODES) * (double)(scene->ny - 1) / (NODES - 1), v;
-            sim_field(scene, x, y, &u, &v);
+            sim_field(scene, x - dx, y - dy, &u, &v);
             sim_psf_stamp(&scene->band[b].psf, u, v, psf + at * PSF_PIXELS);
-            sky[at] = (float)sim_sky_at(scene, b, x, y);
+            sky[at] = (float)sim_sky_at(scene, b, x - dx, y - dy);
         }
     }
     SQ_TRY(sq_write_psf_grid(path, scene->nband, (const char(*)[8])band, NODES, NODES, scene->nx,
@@ -82,22 +139,20 @@ sq_status sq_sim_optical_write_tile(sq_sim_optical *sim, int64_t tile, const cha
 {
     const char *const *names;
     char name[64], path[PATH];
-    sq_wcs *wcs = NULL;
     sq_status rc = SQ_OK;
     int nband = sq_sim_optical_bands(sim->config.preset, &names, NULL);
     if (strlen(folder) > PATH - 100)
         return sq_fail(SQ_ERR_USAGE, "%.80s...: path is too long", folder);
     SQ_TRY(sim_load_tile(sim, tile));
-    SQ_TRY(sq_sim_optical_wcs(sim, tile, &wcs));
     sq_sim_optical_tile_name(sim, tile, name);
     for (int b = 0; b < nband; b++) {
         snprintf(path, sizeof path, "%s/%s-%s.fits", folder, name, names[b]);
-        SQ_TRY(write_band(&sim->scene, b, names[b], path, wcs));
+        SQ_TRY(write_shifted(sim, tile, b, names[b], path));
     }
+    SQ_TRY(sim_load_tile(sim, tile));
     snprintf(path, sizeof path, "%s/%s-psf.fits", folder, name);
     SQ_TRY(write_psf(&sim->scene, path, names));
 cleanup:
-    sq_wcs_destroy(wcs);
     return rc;
 }
 

@@ -443,6 +443,10 @@ static void refuses_nonsense(void **state)
     config = good;
     config.tiles_x = 10000;
     assert_int_equal(sq_sim_optical_create(&config, &sim), SQ_ERR_CONFIG);
+    config = good;
+    config.star_density = 1e8;
+    config.faint_limit = 32;
+    assert_int_equal(sq_sim_optical_create(&config, &sim), SQ_ERR_CONFIG);
     OK(sq_sim_optical_create(&good, &sim));
     OK(sq_cutout_create(6, 8, 8, &c));
     assert_int_equal(sq_sim_optical_render(sim, 0, 0, 0, c), SQ_ERR_USAGE);

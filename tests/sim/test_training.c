@@ -223,12 +223,46 @@ static void truth_lists_once(void **state)
     unlink(path);
 }
 
+/* Every allocation fails in turn: an error each time, nothing held, no torn file. */
+static void survives_failed_allocations(void **state)
+{
+    (void)state;
+    char path[512];
+    sq_sim_optical_config config;
+    sq_training_options o = options(0, 2);
+    sq_sim_optical_defaults(SQ_SIM_SDSS, &config);
+    scratch_path(path, sizeof path, "sq_training");
+    uint64_t held = sq_mem_held();
+    sq_status rc = SQ_ERR_NOMEM;
+    int failures = 0;
+    for (int64_t after = 0; rc != SQ_OK && after < 500; after++) {
+        sq_mem_fail_after(after);
+        rc = sq_training_write(path, &config, &o);
+        sq_mem_fail_after(-1);
+        assert_int_equal(sq_mem_held(), held);
+        if (rc != SQ_OK) {
+            failures++;
+            assert_int_equal(rc, SQ_ERR_NOMEM);
+            /* What has the final name is complete, even if flushing its folder failed. */
+            if (access(path, F_OK) == 0) {
+                sq_h5 *file;
+                OK(sq_h5_open(path, &file));
+                OK(sq_h5_close(file));
+                unlink(path);
+            }
+        }
+    }
+    assert_int_equal(rc, SQ_OK);
+    assert_true(failures > 20);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(has_its_datasets), cmocka_unit_test(holds_the_cutout),
         cmocka_unit_test(comes_in_pieces),  cmocka_unit_test(refuses_nonsense),
-        cmocka_unit_test(truth_lists_once),
+        cmocka_unit_test(truth_lists_once), cmocka_unit_test(survives_failed_allocations),
     };
     return cmocka_run_group_tests_name("training", tests, NULL, NULL);
 }

@@ -59,6 +59,7 @@ typedef struct sq_sim_optical_config {
     double noise_mismatch;       /* rms of log(true noise / stated noise) */
     double correlation;          /* of neighbouring pixels' noise */
     int resampled;               /* bands other than the reference carry resampling noise */
+    double band_offset;          /* tiles: largest shift of a band's grid against r, pixels */
     double bad_columns, cosmics; /* per 1000 x 1000 pixels and band */
     double cosmics_unmasked;     /* fraction left without mask bit */
     int saturation, bleed;
