@@ -9,20 +9,21 @@
 #include "fits/cutout.h"
 #include "sky/wcs.h"
 
-/* One band of an LSST afw Exposure: IMAGE, MASK (int32, MP_ cards), VARIANCE by EXTTYPE, nJy. CHECKSUM and DATASUM are
- * set. `mask` uses the unified bits. */
+/* One band of an LSST afw Exposure: IMAGE, MASK (int32, MP_ cards), VARIANCE by EXTTYPE, nJy.
+ * CHECKSUM and DATASUM are set. `mask` uses the unified bits. */
 sq_status sq_write_exposure(const char *path, const char *band, int64_t nx, int64_t ny,
                             const sq_wcs *wcs, const float *image, const uint32_t *mask,
                             const float *variance, double gain);
-/* The PSF side file: image [band][node_y][node_x][side][side] with the nodes' pixel positions in the header, plus the
- * sky level of each band at the same nodes [band][node_y][node_x] in extension SKY. */
+/* The PSF side file: image [band][node_y][node_x][side][side] with the nodes' pixel positions in
+ * the header, plus the sky level of each band at the same nodes [band][node_y][node_x] in extension
+ * SKY. */
 sq_status sq_write_psf_grid(const char *path, int nband, const char (*band)[8], int nodes_x,
                             int nodes_y, int64_t nx, int64_t ny, int side, const float *psf,
                             const float *sky);
 
 typedef struct sq_fits_column {
     const char *name, *unit, *ucd, *description;
-    char type;          /* 'D' double, 'E' float, 'K' int64, 'J' int32, 'B' uint8 */
+    char type; /* 'D' double, 'E' float, 'K' int64, 'J' int32, 'B' uint8 */
     const void *data;
 } sq_fits_column;
 /* A binary table of n rows. */

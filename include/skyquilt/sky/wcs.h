@@ -1,8 +1,9 @@
 /* World coordinate systems of images, through wcslib.
  *
- * Pixel coordinates are 0-based and refer to pixel centres: the centre of the first pixel is (0, 0), x
- * along NAXIS1. Sky coordinates are ICRS degrees, ra in [0, 360). Handles are immutable and may be
- * read by several threads at once (wcslib calls are serialised inside where it needs that). Local. */
+ * Pixel coordinates are 0-based and refer to pixel centres: the centre of the first pixel is (0,
+ * 0), x along NAXIS1. Sky coordinates are ICRS degrees, ra in [0, 360). Handles are immutable and
+ * may be read by several threads at once (wcslib calls are serialised inside where it needs that).
+ * Local. */
 #ifndef SQ_SKY_WCS_H
 #define SQ_SKY_WCS_H
 
@@ -28,10 +29,12 @@ sq_status sq_wcs_pix2sky(const sq_wcs *wcs, size_t n, const double *x, const dou
 sq_status sq_wcs_sky2pix(const sq_wcs *wcs, size_t n, const double *ra, const double *dec,
                          double *x, double *y);
 
-/* The local Jacobian at a pixel: jac = {d(ra cos dec)/dx, d(ra cos dec)/dy, ddec/dx, ddec/dy} in deg. */
+/* The local Jacobian at a pixel: jac = {d(ra cos dec)/dx, d(ra cos dec)/dy, ddec/dx, ddec/dy} in
+ * deg. */
 sq_status sq_wcs_jacobian(const sq_wcs *wcs, double x, double y, double jac[4]);
 
-/* The cards that reproduce this WCS, 80 characters each, NUL-terminated as a whole. Free with sq_free. */
+/* The cards that reproduce this WCS, 80 characters each, NUL-terminated as a whole. Free with
+ * sq_free. */
 sq_status sq_wcs_to_header(const sq_wcs *wcs, char **out);
 
 /* The side of a pixel at (x, y) in arcsec: sqrt of the area. */
