@@ -23,7 +23,7 @@ MATCH = 1.5 * PIXEL
 LIMITS = (20.0, 21.0, 22.0, 22.5, 23.0)
 BANDS = "ugriz"
 DETECTION_BANDS = ("r", "gri")
-TRAINING_SEED_LIMIT = 1000      # seeds from here on are for tests
+TRAINING_SEED_LIMIT = 20000     # training and its validation use smaller seeds
 
 
 def nanojansky(mag):
@@ -322,7 +322,7 @@ def globular_cluster(folder, seed, quick, model):
 def main(options):
     seed = options.seed
     if seed < TRAINING_SEED_LIMIT:
-        raise SystemExit(f"tools/evaluate: seeds below {TRAINING_SEED_LIMIT} are those of training")
+        raise SystemExit(f"tools/evaluate: seeds below {TRAINING_SEED_LIMIT} belong to training")
     begin = time.monotonic()
     criteria = common.Criteria()
     model = os.path.abspath(options.model or MODEL)

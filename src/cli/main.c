@@ -92,7 +92,7 @@ int sq_cli_bench(int argc, char **argv)
         return argc < 2;
     }
     const command *bench = find(benches, BENCHES, argv[1]);
-    if (!bench || !bench->run) {
+    if (!bench) {
         fprintf(stderr, "skyquilt bench: '%s' is not a benchmark; see 'skyquilt bench --help'\n",
                 argv[1]);
         return 1;
@@ -115,7 +115,7 @@ int sq_cli_main(int argc, char **argv)
         return 0;
     }
     const command *found = find(commands, COMMANDS, argv[1]);
-    if (!found || !found->run) {
+    if (!found) {
         fprintf(stderr, "skyquilt: '%s' is not a command; see 'skyquilt --help'\n", argv[1]);
         return 1;
     }

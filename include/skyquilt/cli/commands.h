@@ -12,25 +12,25 @@
 
 int sq_cli_main(int argc, char **argv);
 
-int sq_cli_index(int argc, char **argv) __attribute__((weak));
-int sq_cli_plan(int argc, char **argv) __attribute__((weak));
-int sq_cli_run(int argc, char **argv) __attribute__((weak));
-int sq_cli_reduce(int argc, char **argv) __attribute__((weak));
-int sq_cli_status(int argc, char **argv) __attribute__((weak));
-int sq_cli_verify(int argc, char **argv) __attribute__((weak));
-int sq_cli_validate(int argc, char **argv) __attribute__((weak));
-int sq_cli_simulate(int argc, char **argv) __attribute__((weak));
-int sq_cli_model(int argc, char **argv) __attribute__((weak));
-int sq_cli_bench(int argc, char **argv) __attribute__((weak));
-int sq_cli_doctor(int argc, char **argv) __attribute__((weak));
-int sq_cli_export(int argc, char **argv) __attribute__((weak));
+int sq_cli_index(int argc, char **argv);
+int sq_cli_plan(int argc, char **argv);
+int sq_cli_run(int argc, char **argv);
+int sq_cli_reduce(int argc, char **argv);
+int sq_cli_status(int argc, char **argv);
+int sq_cli_verify(int argc, char **argv);
+int sq_cli_validate(int argc, char **argv);
+int sq_cli_simulate(int argc, char **argv);
+int sq_cli_model(int argc, char **argv);
+int sq_cli_bench(int argc, char **argv);
+int sq_cli_doctor(int argc, char **argv);
+int sq_cli_export(int argc, char **argv);
 
 /* The parts of `bench`. */
-int sq_cli_bench_conv(int argc, char **argv) __attribute__((weak));
-int sq_cli_bench_model(int argc, char **argv) __attribute__((weak));
-int sq_cli_bench_fft(int argc, char **argv) __attribute__((weak));
-int sq_cli_bench_hdf5(int argc, char **argv) __attribute__((weak));
-int sq_cli_bench_scheduler(int argc, char **argv) __attribute__((weak));
+int sq_cli_bench_conv(int argc, char **argv);
+int sq_cli_bench_model(int argc, char **argv);
+int sq_cli_bench_fft(int argc, char **argv);
+int sq_cli_bench_hdf5(int argc, char **argv);
+int sq_cli_bench_scheduler(int argc, char **argv);
 
 /* Print "skyquilt COMMAND: message" on standard error and return the status's exit code. */
 int sq_cli_fail(const char *command, sq_status code);
