@@ -131,6 +131,38 @@ static psf_shape shape_at(const psf_shape *shape, double x, double y, int n)
     return out;
 }
 
+/* ln v for v >= 1 to a few 1e-8 (Moshier's Cephes logf), in elementwise arithmetic so that loops
+ * over it are vectorised. */
+static inline float ln_above_one(float v)
+{
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    uint32_t mantissa = (bits & 0x007fffffu) | 0x3f800000u;
+    float m, e = (float)((int32_t)(bits >> 23) - 127);
+    memcpy(&m, &mantissa, sizeof m);
+    float high = m > 1.41421356f ? 1.0f : 0.0f;
+    float x = m * (1.0f - 0.5f * high) - 1.0f, z = x * x;
+    e += high;
+    float y = 7.0376836292e-2f;
+    y = y * x - 1.1514610310e-1f;
+    y = y * x + 1.1676998740e-1f;
+    y = y * x - 1.2420140846e-1f;
+    y = y * x + 1.4249322787e-1f;
+    y = y * x - 1.6668057665e-1f;
+    y = y * x + 2.0000714765e-1f;
+    y = y * x - 2.4999993993e-1f;
+    y = y * x + 3.3333331174e-1f;
+    return x + (x * z * y - 0.5f * z - 2.12194440e-4f * e) + 0.693359375f * e;
+}
+
+WIDE static void fill_asinh(int64_t n, const float *w, float scale, float *out)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float a = fabsf(w[i] * scale);
+        out[i] = copysignf(ln_above_one(a + sqrtf(a * a + 1.0f)), w[i]);
+    }
+}
+
 static void fill_image(const sq_cutout *c, int band, sq_inputs *in)
 {
     int64_t pixels = (int64_t)in->side * in->side, from = sq_cutout_plane(c, band);
@@ -139,10 +171,10 @@ static void fill_image(const sq_cutout *c, int band, sq_inputs *in)
         float w = 0.0f;
         if (c->present[band] && usable(c, from + i))
             w = c->image[from + i] / c->sky_sigma[from + i];
-        w = fminf(fmaxf(w, -W_LIMIT), W_LIMIT);
-        fine[i] = asinhf(w);
-        coarse[i] = asinhf(w * (1.0f / 30.0f));
+        coarse[i] = fminf(fmaxf(w, -W_LIMIT), W_LIMIT);
     }
+    fill_asinh(pixels, coarse, 1.0f, fine);
+    fill_asinh(pixels, coarse, 1.0f / 30.0f, coarse);
 }
 
 /* One matched filter: the PSF's middle and the sums that its noise needs. */
@@ -154,14 +186,21 @@ typedef struct filter {
 
 static void make_filter(const sq_cutout *c, int band, double x, double y, int radius, filter *f)
 {
-    float stamp[SQ_PSF_SIDE * SQ_PSF_SIDE];
-    sq_cutout_psf(c, band, x, y, stamp);
-    int side = 2 * radius + 1, from = SQ_PSF_SIDE / 2 - radius;
+    enum { STAMP = SQ_PSF_SIDE * SQ_PSF_SIDE };
+    int side = 2 * radius + 1, from = SQ_PSF_SIDE / 2 - radius, kx, ky;
+    double u, v;
+    node_weight(x, c->nx, &kx, &u);
+    node_weight(y, c->ny, &ky, &v);
+    const float *node = c->psf + ((int64_t)(band * SQ_PSF_NODES + ky) * SQ_PSF_NODES + kx) * STAMP;
     f->radius = radius;
     f->sum2 = 0.0;
     for (int j = 0; j < side; j++)
         for (int i = 0; i < side; i++) {
-            float p = stamp[(from + j) * SQ_PSF_SIDE + from + i];
+            const float *at = node + (from + j) * SQ_PSF_SIDE + from + i;
+            double low = at[0] + u * ((double)at[STAMP] - at[0]);
+            const float *up = at + (int64_t)SQ_PSF_NODES * STAMP;
+            double high = up[0] + u * ((double)up[STAMP] - up[0]);
+            float p = (float)(low + v * (high - low));
             f->tap[j * side + i] = p;
             f->sum2 += (double)p * p;
         }
