@@ -32,6 +32,7 @@ static int help(void)
         "FILES\n"
         "    DIR/run.yaml      the configuration with all defaults\n"
         "    DIR/tiles.h5      the tile index, when RUN.yaml gives `tiles` instead of `index`\n"
+        "    DIR/tiles.bad     name and reason of each tile that could not be read\n"
         "    DIR/ledger        the journal: what is done\n"
         "    DIR/shards/       products until the release\n"
         "    DIR/release.h5    the result: complete under this name\n"
@@ -47,7 +48,7 @@ static int help(void)
     printf("\nEXIT CODES\n"
            "    0  complete\n"
            "    1  usage or configuration error\n"
-           "    2  complete, with failed patches: see /failures in the release\n"
+           "    2  complete, with failed patches (see /failures in the release) or tiles left out\n"
            "    3  stopped on request or at the end of the walltime; the same command resumes\n"
            "    4  environment or storage error\n");
     return code;

@@ -10,6 +10,7 @@
 #define SQ_RUN_LEDGER "ledger"
 #define SQ_RUN_RELEASE "release.h5"
 #define SQ_RUN_TILES "tiles.h5"
+#define SQ_RUN_BAD_TILES "tiles.bad"
 #define SQ_RUN_CONFIG "run.yaml"
 #define SQ_RUN_VERDICT "exit.json"
 

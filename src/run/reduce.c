@@ -144,7 +144,8 @@ sq_status sq_execution_reduce(execution *x)
         x->verdict->rows = 0;
         for (int t = 0; t < s->d.ntable; t++)
             x->verdict->rows += report.rows[t];
-        x->verdict->exit_code = x->verdict->failed + x->verdict->quarantined ? 2 : 0;
+        x->verdict->exit_code =
+            x->verdict->failed + x->verdict->quarantined + x->verdict->left_out ? 2 : 0;
     }
     SQ_TRY(sq_comm_agree(x->comm, mine));
 cleanup:

@@ -63,10 +63,34 @@ cleanup:
     return rc;
 }
 
+/* Say and note a tile that the scan leaves out; the note stands before the index does. */
 static void bad_tile(void *user, const char *name, sq_status code, const char *message)
 {
-    (void)user;
+    const execution *x = user;
+    char path[SQ_PATH_MAX];
     sq_warn("tile %s left out (%s): %s", name, sq_status_name(code), message);
+    if (sq_run_path(x->folder, SQ_RUN_BAD_TILES, path) != SQ_OK)
+        return;
+    FILE *file = fopen(path, "a");
+    if (!file)
+        return;
+    fprintf(file, "%s\t%s\t%s\n", name, sq_status_name(code), message);
+    fclose(file);
+}
+
+/* How many tiles an earlier or this scan has left out. */
+static uint64_t count_bad_tiles(const execution *x)
+{
+    char path[SQ_PATH_MAX];
+    uint64_t lines = 0;
+    if (sq_run_path(x->folder, SQ_RUN_BAD_TILES, path) != SQ_OK)
+        return 0;
+    FILE *file = fopen(path, "r");
+    for (int c; file && (c = fgetc(file)) != EOF;)
+        lines += c == '\n';
+    if (file)
+        fclose(file);
+    return lines;
 }
 
 /* The path of the index: given, or made from a scan on the first execution. NULL when neither is
@@ -87,10 +111,17 @@ static sq_status find_index(execution *x, char path[SQ_PATH_MAX], const char **i
     if (x->rank == 0)
         there = access(path, F_OK) == 0;
     SQ_TRY(sq_comm_broadcast(x->comm, 0, &there, sizeof there));
-    if (!there)
+    if (!there) {
+        char bad[SQ_PATH_MAX];
+        SQ_TRY(sq_run_path(x->folder, SQ_RUN_BAD_TILES, bad));
+        if (x->rank == 0)
+            unlink(bad);
         SQ_TRY(sq_index_build(x->comm, (const char *const *)x->config->tiles.value,
-                              (int)x->config->tiles.count, x->config->reference, path, bad_tile,
-                              NULL, &report));
+                              (int)x->config->tiles.count, x->config->reference, path, bad_tile, x,
+                              &report));
+    }
+    if (x->rank == 0)
+        x->verdict->left_out = count_bad_tiles(x);
     *index = path;
 cleanup:
     return rc;
@@ -222,7 +253,7 @@ static void judge(execution *x)
     v->quarantined = x->result.stats.quarantined;
     switch (x->result.outcome) {
     case SQ_OUTCOME_COMPLETE:
-        v->exit_code = v->failed + v->quarantined ? 2 : 0;
+        v->exit_code = v->failed + v->quarantined + v->left_out ? 2 : 0;
         break;
     case SQ_OUTCOME_STOPPED:
         v->exit_code = 3;
@@ -248,11 +279,16 @@ static void judge(execution *x)
 
 static void say_complete(sq_run_verdict *v)
 {
-    if (v->exit_code == 2)
-        snprintf(v->reason, sizeof v->reason, "complete, %llu of %llu patches failed",
-                 (unsigned long long)(v->failed + v->quarantined), (unsigned long long)v->total);
-    else if (v->exit_code == 0)
-        snprintf(v->reason, sizeof v->reason, "complete");
+    char tiles[96] = "";
+    if (v->left_out)
+        snprintf(tiles, sizeof tiles, ", %llu tiles could not be read: see %s",
+                 (unsigned long long)v->left_out, SQ_RUN_BAD_TILES);
+    if (v->failed + v->quarantined)
+        snprintf(v->reason, sizeof v->reason, "complete, %llu of %llu patches failed%s",
+                 (unsigned long long)(v->failed + v->quarantined), (unsigned long long)v->total,
+                 tiles);
+    else
+        snprintf(v->reason, sizeof v->reason, "complete%s", tiles);
 }
 
 static sq_status execute(execution *x)
@@ -283,7 +319,8 @@ static sq_status execute(execution *x)
     if (x->reduced && !x->options->force_reduce) {
         if (x->rank == 0) {
             x->verdict->manifest = x->journal.manifest;
-            x->verdict->exit_code = x->verdict->failed + x->verdict->quarantined ? 2 : 0;
+            x->verdict->exit_code =
+                x->verdict->failed + x->verdict->quarantined + x->verdict->left_out ? 2 : 0;
         }
     } else {
         SQ_TRY(sq_execution_reduce(x));

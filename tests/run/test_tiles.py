@@ -121,9 +121,13 @@ def main():
             out = f"{top}/{name}"
             if left_out:
                 act(copy)
-                text = run(ranks, yaml, out, 0)
-                check("t11" in text and len(text.strip().splitlines()) == 2, f"{name}: one line a bad tile\n{text}")
+                text = run(ranks, yaml, out, 2)
+                lines = [line for line in text.splitlines() if "left out" in line]
+                check(len(lines) == 1 and "t11" in lines[0] and "could not be read" in text, f"{name}: one line a bad tile\n{text}")
                 check(len(rows(out, "tiles")["name"]) == 5, f"{name}: five good tiles")
+                with open(f"{out}/tiles.bad") as f:
+                    check(f.read().startswith("t11\t"), f"{name}: tiles.bad")
+                run(1, yaml, out, 2)
                 return
             # Make the index first, as a run that was stopped at once would.
             stop = config(f"{top}/{name}-stop.yaml", base.replace(tiles, copy) + "execution: {walltime: 0.000001}\n")

@@ -3,6 +3,7 @@
  * The output folder holds
  *   run.yaml       the configuration, canonical
  *   tiles.h5       the tile index, when the run scanned for tiles itself
+ *   tiles.bad      name and reason of each tile that the scan left out
  *   ledger         rank 0's journal: the only truth about what is done
  *   shards/        products of tasks, one series of segments a worker and execution
  *   phase-N        the file of a finished phase, for probes that have one
@@ -48,6 +49,7 @@ typedef struct sq_run_verdict {
     char reason[512];
     char output[1024], release[1024];
     uint64_t total, done, failed, quarantined;
+    uint64_t left_out; /* tiles that a scan of this run could not read */
     int64_t rows;
     sq_hash manifest;
     double seconds;
