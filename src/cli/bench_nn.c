@@ -9,7 +9,8 @@
 #include "nn/bench.h"
 #include "nn/model.h"
 
-/* Images of one convolution, chosen as a network over a 320-pixel patch meets them: wide where they are coarse. */
+/* Images of one convolution, chosen as a network over a 320-pixel patch meets them: wide where they
+ * are coarse. */
 static const int shapes[][2] = {{32, 320}, {32, 160}, {48, 160}, {64, 160}, {64, 80},
                                 {96, 80},  {96, 40},  {128, 80}, {128, 40}, {128, 20}};
 enum { SHAPES = sizeof shapes / sizeof *shapes };
@@ -18,7 +19,7 @@ typedef struct options {
     const char *file, *json;
     double seconds;
     int64_t side;
-    int precisions;          /* bit 0: fp32, bit 1: bf16 */
+    int precisions; /* bit 0: fp32, bit 1: bf16 */
     int table;
 } options;
 
@@ -108,23 +109,24 @@ static sq_status close_json(const char *path, FILE *file)
 
 static void conv_help(void)
 {
-    printf("NAME\n"
-           "    skyquilt bench conv - the machine's peak in convolutions\n\n"
-           "SYNOPSIS\n"
-           "    skyquilt bench conv [--precision fp32|bf16|both] [--seconds S] [--json FILE]\n\n"
-           "DESCRIPTION\n"
-           "    Times bare 3x3 oneDNN convolutions with a fused ReLU, in the layouts that oneDNN\n"
-           "    prefers, on one thread, for %d shapes of 32 to 128 channels. The best of them is the\n"
-           "    peak that 'bench model' measures networks against.\n\n"
-           "OPTIONS\n"
-           "    --precision P    fp32, bf16 or both (the default)\n"
-           "    --seconds S      time for each precision; default 4\n"
-           "    --json FILE      also write the figures to FILE\n\n"
-           "EXIT CODES\n"
-           "    0  complete\n"
-           "    1  usage error\n"
-           "    4  no memory, or FILE cannot be written\n",
-           SHAPES);
+    printf(
+        "NAME\n"
+        "    skyquilt bench conv - the machine's peak in convolutions\n\n"
+        "SYNOPSIS\n"
+        "    skyquilt bench conv [--precision fp32|bf16|both] [--seconds S] [--json FILE]\n\n"
+        "DESCRIPTION\n"
+        "    Times bare 3x3 oneDNN convolutions with a fused ReLU, in the layouts that oneDNN\n"
+        "    prefers, on one thread, for %d shapes of 32 to 128 channels. The best of them is the\n"
+        "    peak that 'bench model' measures networks against.\n\n"
+        "OPTIONS\n"
+        "    --precision P    fp32, bf16 or both (the default)\n"
+        "    --seconds S      time for each precision; default 4\n"
+        "    --json FILE      also write the figures to FILE\n\n"
+        "EXIT CODES\n"
+        "    0  complete\n"
+        "    1  usage error\n"
+        "    4  no memory, or FILE cannot be written\n",
+        SHAPES);
 }
 
 static void print_peaks(const options *o, const peak *p, FILE *json)
@@ -189,28 +191,31 @@ cleanup:
 
 static void model_help(void)
 {
-    printf("NAME\n"
-           "    skyquilt bench model - a whole network against the machine's peak\n\n"
-           "SYNOPSIS\n"
-           "    skyquilt bench model FILE.onnx [--side N] [--precision fp32|bf16|both] [--seconds S]\n"
-           "                         [--ops] [--json FILE]\n\n"
-           "DESCRIPTION\n"
-           "    Runs the network on random input, on one thread, as a worker does, and reports for\n"
-           "    each precision: the median CPU time of a pass, its FLOP/s, the share of the peak that\n"
-           "    'bench conv' measures, and the overhead over the sum of the bare oneDNN primitives\n"
-           "    that the model's operators ask for, called one after the other and each with its best\n"
-           "    time (what the engine adds: reorders between layouts, copies at the ends, calls).\n\n"
-           "OPTIONS\n"
-           "    --side N         sides of symbolic dimensions of the first input; default 320; the others\n"
-           "                     may be coarser by a power of two\n"
-           "    --precision P    fp32, bf16 or both (the default: what the processor is good at)\n"
-           "    --seconds S      time for each measurement; default 4\n"
-           "    --ops            also print a table of the operations\n"
-           "    --json FILE      also write the figures to FILE\n\n"
-           "EXIT CODES\n"
-           "    0  complete\n"
-           "    1  usage error, or a model that cannot be run\n"
-           "    4  no memory, or FILE cannot be written\n");
+    printf(
+        "NAME\n"
+        "    skyquilt bench model - a whole network against the machine's peak\n\n"
+        "SYNOPSIS\n"
+        "    skyquilt bench model FILE.onnx [--side N] [--precision fp32|bf16|both] [--seconds S]\n"
+        "                         [--ops] [--json FILE]\n\n"
+        "DESCRIPTION\n"
+        "    Runs the network on random input, on one thread, as a worker does, and reports for\n"
+        "    each precision: the median CPU time of a pass, its FLOP/s, the share of the peak "
+        "that\n"
+        "    'bench conv' measures, and the overhead over the sum of the bare oneDNN primitives\n"
+        "    that the model's operators ask for, called one after the other (what the\n"
+        "    engine adds: reorders between layouts, copies at the ends, calls).\n\n"
+        "OPTIONS\n"
+        "    --side N         sides of symbolic dimensions of the first input; default 320; the "
+        "others\n"
+        "                     may be coarser by a power of two\n"
+        "    --precision P    fp32, bf16 or both (the default: what the processor is good at)\n"
+        "    --seconds S      time for each measurement; default 4\n"
+        "    --ops            also print a table of the operations\n"
+        "    --json FILE      also write the figures to FILE\n\n"
+        "EXIT CODES\n"
+        "    0  complete\n"
+        "    1  usage error, or a model that cannot be run\n"
+        "    4  no memory, or FILE cannot be written\n");
 }
 
 typedef struct net {
@@ -263,20 +268,27 @@ static int by_value(const void *a, const void *b)
 
 enum { MAX_PASSES = 1000 };
 
-static sq_status time_passes(net *n, double seconds, double *median)
+/* Passes of the engine and of its bare primitives in turn, so that both see the same machine.
+ * Medians. */
+static sq_status time_passes(net *n, double seconds, speed *out)
 {
-    double *t = NULL, begin = sq_now();
+    double(*t)[MAX_PASSES] = NULL, begin = sq_now();
     int count = 0;
     sq_status rc;
-    SQ_TRY(SQ_ALLOC(t, MAX_PASSES, "times"));
+    SQ_TRY(SQ_ALLOC(t, 3, "times"));
     SQ_TRY(sq_engine_run(n->engine, 0, 0, (const float *const *)n->input, n->output));
     while (count < 3 || (sq_now() - begin < seconds && count < MAX_PASSES)) {
         double start = sq_cpu_now();
         SQ_TRY(sq_engine_run(n->engine, 0, 0, (const float *const *)n->input, n->output));
-        t[count++] = sq_cpu_now() - start;
+        t[0][count] = sq_cpu_now() - start;
+        SQ_TRY(sq_engine_bare(n->engine, 1, &t[1][count], &t[2][count]));
+        count++;
     }
-    qsort(t, (size_t)count, sizeof *t, by_value);
-    *median = t[count / 2];
+    for (int k = 0; k < 3; k++)
+        qsort(t[k], (size_t)count, sizeof **t, by_value);
+    out->seconds = t[0][count / 2];
+    out->compute = t[1][count / 2];
+    out->moves = t[2][count / 2];
 cleanup:
     sq_free(t);
     return rc;
@@ -290,9 +302,7 @@ static sq_status measure(net *n, sq_precision precision, double seconds, speed *
     SQ_TRY(measure_peak(precision, seconds, &p));
     out->peak = p.best;
     SQ_TRY(start_engine(n, precision));
-    SQ_TRY(time_passes(n, seconds, &out->seconds));
-    int repeats = (int)fmin(50, fmax(5, seconds / out->seconds));
-    SQ_TRY(sq_engine_bare(n->engine, repeats, &out->compute, &out->moves));
+    SQ_TRY(time_passes(n, 2 * seconds, out));
     sq_engine_profile(n->engine, 1);
     SQ_TRY(sq_engine_run(n->engine, 0, 0, (const float *const *)n->input, n->output));
     out->ops = sq_engine_ops(n->engine);

@@ -24,18 +24,24 @@ static void help(void)
         "                       [--precision auto|fp32|bf16] [--reference]\n\n"
         "DESCRIPTION\n"
         "    show prints the inputs and outputs, the operators and how often each is used, the\n"
-        "    number of parameters, the floating-point operations per pixel of the first input, the\n"
+        "    number of parameters, the floating-point operations per pixel of the first input, "
+        "the\n"
         "    receptive field in its pixels, and whether the model can be run or which node, with\n"
         "    which operator, prevents it. Symbolic dimensions are taken as N, the batch as 1.\n\n"
-        "    run reads from IN.h5 one dataset for each input, named as the input is, and writes one\n"
+        "    run reads from IN.h5 one dataset for each input, named as the input is, and writes "
+        "one\n"
         "    for each output. The first dimension of a dataset counts samples: as many as the\n"
-        "    model's batch are computed at a time (one when its batch is symbolic), and results are\n"
-        "    appended in the order of the samples. Other dimensions must fit the model. Numbers are\n"
+        "    model's batch are computed at a time (one when its batch is symbolic), and results "
+        "are\n"
+        "    appended in the order of the samples. Other dimensions must fit the model. Numbers "
+        "are\n"
         "    converted to float32. OUT.h5 appears under its name only when it is complete.\n\n"
-        "    A model is untrusted: sizes are bounded and checked before anything is allocated. The\n"
+        "    A model is untrusted: sizes are bounded and checked before anything is allocated. "
+        "The\n"
         "    limits are 1 GiB a file, 2^31 elements a tensor and 100000 nodes.\n\n"
         "OPTIONS\n"
-        "    --side N         sides of symbolic dimensions of the first input, for show; default 320;\n"
+        "    --side N         sides of symbolic dimensions of the first input, for show; default "
+        "320;\n"
         "                     the other inputs may be coarser by a power of two\n"
         "    --input FILE     HDF5 file with the inputs\n"
         "    --output FILE    HDF5 file to write, replaced when it is there\n"
@@ -107,7 +113,7 @@ typedef struct job {
     sq_model *model;
     sq_engine *engine;
     sq_h5 *in, *out;
-    int64_t shape[SQ_MAX_IO][SQ_MAX_RANK];   /* of one batch */
+    int64_t shape[SQ_MAX_IO][SQ_MAX_RANK]; /* of one batch */
     int64_t out_dim[SQ_MAX_IO][SQ_MAX_RANK];
     int out_rank[SQ_MAX_IO];
     int64_t samples, batch;

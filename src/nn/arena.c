@@ -1,5 +1,6 @@
-/* Places in one arena for buffers that live at different times: largest first, each at the lowest offset where no
- * buffer that lives at the same time lies (greedy by size; Pisarchyk & Lee 2020). */
+/* Places in one arena for buffers that live at different times: largest first, each at the lowest
+ * offset where no buffer that lives at the same time lies (greedy by size; Pisarchyk & Lee 2020).
+ */
 #include <stdlib.h>
 
 #include "base/mem.h"

@@ -8,7 +8,7 @@
 #include "nn/engine.h"
 
 typedef struct bare_conv {
-    sq_engine e;              /* only its oneDNN engine and stream */
+    sq_engine e; /* only its oneDNN engine and stream */
     dnnl_primitive_desc_t pd;
     dnnl_primitive_t primitive;
     nd_md md[4];
@@ -38,8 +38,8 @@ static sq_status describe_bare(bare_conv *b, int channels, int side, dnnl_data_t
     nd_md any_image = {0}, any_filter = {0};
     sq_status rc;
     SQ_TRY(nd_check(dnnl_engine_create(&b->e.dnnl, dnnl_cpu, 0), "engine"));
-    SQ_TRY(nd_check(dnnl_stream_create(&b->e.stream, b->e.dnnl, dnnl_stream_default_flags),
-                    "stream"));
+    SQ_TRY(
+        nd_check(dnnl_stream_create(&b->e.stream, b->e.dnnl, dnnl_stream_default_flags), "stream"));
     SQ_TRY(nd_md_tag(&any_image, 4, image, type, dnnl_format_tag_any));
     SQ_TRY(nd_md_tag(&any_filter, 4, filter, type, dnnl_format_tag_any));
     SQ_TRY(nd_conv(b->e.dnnl, 0, &any_image, &any_filter, NULL, &any_image, &w, &post, &b->pd));
@@ -57,8 +57,7 @@ cleanup:
 sq_status sq_bench_convolution(int channels, int side, sq_precision precision, double seconds,
                                double *flops)
 {
-    static const int name[4] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST,
-                                DNNL_ARG_SCRATCHPAD};
+    static const int name[4] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD};
     bare_conv b;
     dnnl_exec_arg_t arg[4];
     sq_status rc;

@@ -1,5 +1,5 @@
-/* From the fused graph to operations: stage by stage, node by node. Whatever oneDNN does not do is left to the naive
- * kernels. */
+/* From the fused graph to operations: stage by stage, node by node. Whatever oneDNN does not do is
+ * left to the naive kernels. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -69,8 +69,8 @@ dnnl_data_type_t ex_result_type(const sq_engine *e, int value)
 static int all_float(const sq_engine *e, const nn_node *node)
 {
     for (int k = 0; k < node->outputs; k++) {
-        if (node->out[k] >= 0 && (ex_shape(e, node->out[k])->type != NN_F32 ||
-                                  ex_shape(e, node->out[k])->count == 0))
+        if (node->out[k] >= 0 &&
+            (ex_shape(e, node->out[k])->type != NN_F32 || ex_shape(e, node->out[k])->count == 0))
             return 0;
     }
     return node->inputs > 0 && node->in[0] >= 0 && ex_shape(e, node->in[0])->type == NN_F32 &&

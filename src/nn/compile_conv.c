@@ -10,13 +10,13 @@ typedef struct conv {
     int transposed;
     nn_window w;
     nd_window window;
-    nn_tensor weights, bias;        /* folded; bias.data == NULL: none */
+    nn_tensor weights, bias; /* folded; bias.data == NULL: none */
     nd_md any_src, any_weights, any_dst, plain_weights, bias_md;
     int64_t outputs;
     double flop;
-    int other;                      /* view of the binary post-op's operand, -1: none */
+    int other; /* view of the binary post-op's operand, -1: none */
     int other_post;
-    int in_place;                   /* the operand's memory receives the result */
+    int in_place; /* the operand's memory receives the result */
 } conv;
 
 static void free_conv(conv *c)
@@ -40,9 +40,10 @@ static sq_status fold_weights(conv *c, const nn_tensor *w, const nn_tensor *b)
     int64_t kernel = w->count / (w->dim[0] * w->dim[1]);
     float *data = c->weights.data;
     for (int64_t i = 0; f->scale && i < w->count; i++) {
-        int64_t o = c->transposed ? i / (kernel * w->dim[1] * (w->dim[0] / c->w.groups)) * w->dim[1] +
-                                        i / kernel % w->dim[1]
-                                  : i / (kernel * w->dim[1]);
+        int64_t o = c->transposed
+                        ? i / (kernel * w->dim[1] * (w->dim[0] / c->w.groups)) * w->dim[1] +
+                              i / kernel % w->dim[1]
+                        : i / (kernel * w->dim[1]);
         data[i] = (float)(data[i] * f->scale[o]);
     }
     if (!b && !f->shift)
@@ -52,13 +53,13 @@ static sq_status fold_weights(conv *c, const nn_tensor *w, const nn_tensor *b)
         rc = nn_tensor_alloc(&c->bias, "folded bias");
     for (int64_t o = 0; rc == SQ_OK && o < c->outputs; o++) {
         double value = b ? nn_get(b, o) : 0;
-        ((float *)c->bias.data)[o] =
-            (float)(f->scale ? value * f->scale[o] + f->shift[o] : value);
+        ((float *)c->bias.data)[o] = (float)(f->scale ? value * f->scale[o] + f->shift[o] : value);
     }
     return rc;
 }
 
-/* oneDNN's weights are [groups,] outputs, inputs, kernel; ONNX's transposed ones come with inputs first. */
+/* oneDNN's weights are [groups,] outputs, inputs, kernel; ONNX's transposed ones come with inputs
+ * first. */
 static sq_status weight_layouts(conv *c)
 {
     const nn_tensor *w = &c->weights;
@@ -86,8 +87,8 @@ static sq_status weight_layouts(conv *c)
     return rc;
 }
 
-/* Whether a window has no tap on the image along some dimension. oneDNN 2.6's AMX convolutions read a null pointer
- * there. */
+/* Whether a window has no tap on the image along some dimension. oneDNN 2.6's AMX convolutions read
+ * a null pointer there. */
 static int has_empty_window(const conv *c)
 {
     for (int d = 0; d < c->w.n && !c->transposed; d++) {
@@ -141,8 +142,8 @@ cleanup:
     return rc;
 }
 
-/* The first `count` post-ops; binary ones only when `other` tells the layout of their operand, as sums with what is in
- * the result's memory when `sum`. */
+/* The first `count` post-ops; binary ones only when `other` tells the layout of their operand, as
+ * sums with what is in the result's memory when `sum`. */
 static void list_posts(const fx_node *f, int count, const nd_md *other, int sum, nd_post *out)
 {
     out->count = 0;
@@ -167,8 +168,8 @@ static int find_binary(const fx_node *f, int count)
     return -1;
 }
 
-/* Whether this convolution may write over the value: nobody reads it later, nobody else looks into its memory, and
- * the layouts agree. */
+/* Whether this convolution may write over the value: nobody reads it later, nobody else looks into
+ * its memory, and the layouts agree. */
 static int is_last_use(const conv *c, int value, const nd_md *md)
 {
     const sq_engine *e = c->e;
@@ -180,8 +181,8 @@ static int is_last_use(const conv *c, int value, const nd_md *md)
     return b->kind == EX_ARENA && b->parent < 0 && !b->shared && e->view[home].offset == 0;
 }
 
-/* With the first `count` post-ops. The operand of a binary one is wanted in the layout of the result, which is
- * found by leaving it out first. */
+/* With the first `count` post-ops. The operand of a binary one is wanted in the layout of the
+ * result, which is found by leaving it out first. */
 static sq_status describe(conv *c, int count, dnnl_primitive_desc_t *pd)
 {
     sq_engine *e = c->e;
@@ -200,8 +201,8 @@ static sq_status describe(conv *c, int count, dnnl_primitive_desc_t *pd)
     dnnl_primitive_desc_destroy(*pd);
     *pd = NULL;
     c->other_post = binary;
-    c->in_place = c->f->post[binary].alg == dnnl_binary_add &&
-                  is_last_use(c, c->f->post[binary].other, &dst);
+    c->in_place =
+        c->f->post[binary].alg == dnnl_binary_add && is_last_use(c, c->f->post[binary].other, &dst);
     list_posts(c->f, count, &dst, c->in_place, &post);
     SQ_TRY(nd_conv(e->dnnl, c->transposed, &c->any_src, &c->any_weights, bias, &dst, &c->window,
                    &post, pd));
@@ -285,7 +286,7 @@ typedef struct product {
     int rank;
     int64_t a_transposed, b_transposed;
     double alpha, beta;
-    nn_tensor b, bias;       /* folded copies; data == NULL: none */
+    nn_tensor b, bias; /* folded copies; data == NULL: none */
     nd_md a_md, b_plain, b_any, bias_md, dst;
 } product;
 
@@ -338,9 +339,7 @@ static sq_status make_bias(product *p)
             (float)(c ? p->beta * nn_get(c, c->count == 1 ? 0 : i) : p->f->shift[i]);
     for (int i = 0; i < p->rank; i++)
         dim[i] = i == p->rank - 1 ? n : 1;
-    return rc == SQ_OK
-               ? nd_md_tag(&p->bias_md, p->rank, dim, dnnl_f32, ex_plain_tag(p->rank))
-               : rc;
+    return rc == SQ_OK ? nd_md_tag(&p->bias_md, p->rank, dim, dnnl_f32, ex_plain_tag(p->rank)) : rc;
 }
 
 static sq_status prepare_product(product *p, sq_engine *e, int index)

@@ -1,5 +1,5 @@
-/* Operators that only move elements. Where memory allows, nothing moves: a part of a concatenation is written where
- * the whole is read, a slice or a reshaped tensor is a view. */
+/* Operators that only move elements. Where memory allows, nothing moves: a part of a concatenation
+ * is written where the whole is read, a slice or a reshaped tensor is a view. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -110,7 +110,8 @@ static sq_status concat_layout(sq_engine *e, const nn_node *node, int axis, layo
     return SQ_OK;
 }
 
-/* Let the buffer of an input lie inside the whole's. Possible once, for memory of the arena that holds nothing else. */
+/* Let the buffer of an input lie inside the whole's. Possible once, for memory of the arena that
+ * holds nothing else. */
 static int adopt(sq_engine *e, int view, const nd_md *md, int whole, size_t offset)
 {
     ex_view *v = &e->view[view];
@@ -483,7 +484,8 @@ sq_status ex_compile_pad(sq_engine *e, int index)
         return SQ_ERR_UNSUPPORTED;
     for (int i = 0; i < x->rank; i++) {
         if (begin[i] < 0 || end[i] < 0 || (i == 1 && begin[1] % block_of(kind)) ||
-            (i == 1 && kind != PLAIN && (x->dim[1] % block_of(kind) || out->dim[1] % block_of(kind))))
+            (i == 1 && kind != PLAIN &&
+             (x->dim[1] % block_of(kind) || out->dim[1] % block_of(kind))))
             return SQ_ERR_UNSUPPORTED;
         first[i] = begin[i];
         dim[i] = x->dim[i];

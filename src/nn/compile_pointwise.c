@@ -1,5 +1,5 @@
-/* Elementwise operators, BatchNormalization that no convolution took in, Softmax, pooling and resampling: all keep
- * the layout in which their input comes. */
+/* Elementwise operators, BatchNormalization that no convolution took in, Softmax, pooling and
+ * resampling: all keep the layout in which their input comes. */
 #include <math.h>
 #include <string.h>
 
@@ -27,7 +27,7 @@ sq_status ex_compile_unary(sq_engine *e, int index)
     int view[2];
     sq_status rc;
     ex_call(e, index, &call);
-    if (f->posts > 0) {   /* x * sigmoid(x) */
+    if (f->posts > 0) { /* x * sigmoid(x) */
         alg = f->post[0].alg;
         alpha = f->post[0].alpha;
         beta = f->post[0].beta;
@@ -84,7 +84,8 @@ static sq_status order_operands(sq_engine *e, int code, const nn_tensor *out, in
     return same_shape(ex_shape(e, *a), out) ? SQ_OK : SQ_ERR_UNSUPPORTED;
 }
 
-/* The layout in which a binary operation runs: that of its first operand, or of the second when the first is plain. */
+/* The layout in which a binary operation runs: that of its first operand, or of the second when the
+ * first is plain. */
 static sq_status binary_layout(sq_engine *e, int a, int b, int whole, nd_md *md)
 {
     nd_md plain = {0}, other = {0};
@@ -295,7 +296,8 @@ sq_status ex_compile_pool(sq_engine *e, int index)
     for (int i = 0; i < w.n; i++) {
         int64_t extent = (w.kernel[i] - 1) * w.dilation[i] + 1;
         int64_t end = (w.out[i] - 1) * w.stride[i] + extent - w.in[i] - w.begin[i];
-        if (w.begin[i] >= extent || end >= extent || (!max && w.count_include_pad && end > w.end[i]))
+        if (w.begin[i] >= extent || end >= extent ||
+            (!max && w.count_include_pad && end > w.end[i]))
             return SQ_ERR_UNSUPPORTED;
         d.kernel[i] = w.kernel[i];
         d.stride[i] = w.stride[i];
@@ -338,13 +340,14 @@ sq_status ex_compile_mean(sq_engine *e, int index)
     return pool(e, index, dnnl_pooling_avg_exclude_padding, &d);
 }
 
-/* oneDNN's nearest neighbour is ONNX's for whole factors; its linear interpolation is the half-pixel one. */
+/* oneDNN's nearest neighbour is ONNX's for whole factors; its linear interpolation is the
+ * half-pixel one. */
 static int resample_fits(const nn_tensor *x, const nn_resize *r)
 {
-    int nearest = r->mode == 0 && ((r->coordinate == NN_ASYMMETRIC && r->nearest == NN_FLOOR) ||
-                                   ((r->coordinate == NN_HALF_PIXEL ||
-                                     r->coordinate == NN_PYTORCH_HALF_PIXEL) &&
-                                    r->nearest <= NN_ROUND_PREFER_CEIL));
+    int nearest = r->mode == 0 &&
+                  ((r->coordinate == NN_ASYMMETRIC && r->nearest == NN_FLOOR) ||
+                   ((r->coordinate == NN_HALF_PIXEL || r->coordinate == NN_PYTORCH_HALF_PIXEL) &&
+                    r->nearest <= NN_ROUND_PREFER_CEIL));
     int linear = r->mode == 1 && !r->exclude_outside &&
                  (r->coordinate == NN_HALF_PIXEL || r->coordinate == NN_PYTORCH_HALF_PIXEL);
     if ((!nearest && !linear) || x->rank < 3 || x->rank > 5)
@@ -374,8 +377,8 @@ sq_status ex_compile_resize(sq_engine *e, int index)
         return SQ_ERR_UNSUPPORTED;
     SQ_TRY(home_md(e, node->in[0], &view, &src));
     SQ_TRY(ex_any_md(call.out[0], nd_md_type(&src), &dst));
-    SQ_TRY(nd_resample(e->dnnl, r.mode == 0 ? dnnl_resampling_nearest : dnnl_resampling_linear, &src,
-                       &dst, &pd));
+    SQ_TRY(nd_resample(e->dnnl, r.mode == 0 ? dnnl_resampling_nearest : dnnl_resampling_linear,
+                       &src, &dst, &pd));
     SQ_TRY(add_simple(e, node->in[0], pd));
 cleanup:
     dnnl_primitive_desc_destroy(pd);

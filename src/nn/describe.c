@@ -61,7 +61,8 @@ static void cost(report *r, const nn_call *call, field *f)
         r->flop += 2 * outputs * (double)(call->in[1]->count / call->in[1]->dim[0]);
         *f = through_window(*f, &w, 0);
     } else if (strcmp(op, "ConvTranspose") == 0 && nn_deconv_window(call, &w) == SQ_OK) {
-        r->flop += 2 * (double)call->in[0]->count * (double)(call->in[1]->count / call->in[1]->dim[0]);
+        r->flop +=
+            2 * (double)call->in[0]->count * (double)(call->in[1]->count / call->in[1]->dim[0]);
         *f = through_window(*f, &w, 1);
     } else if ((strcmp(op, "MaxPool") == 0 || strcmp(op, "AveragePool") == 0) &&
                nn_pool_window(call, &w) == SQ_OK) {
@@ -153,8 +154,10 @@ static void print_totals(report *r, int64_t side, FILE *out)
             widest_output = r->field[v];
     }
     fprintf(out, "parameters: %.0f\n", r->parameters);
-    fprintf(out, "FLOP: %.4g for inputs with symbolic sides of %lld, %.4g per pixel of the first input\n",
-            r->flop, (long long)side, r->pixels > 0 ? r->flop / r->pixels : 0);
+    fprintf(
+        out,
+        "FLOP: %.4g for inputs with symbolic sides of %lld, %.4g per pixel of the first input\n",
+        r->flop, (long long)side, r->pixels > 0 ? r->flop / r->pixels : 0);
     if (isinf(widest_output.extent))
         fprintf(out, "receptive field: the whole input\n");
     else
@@ -194,7 +197,8 @@ static void start_fields(report *r, const int64_t (*shape)[SQ_MAX_RANK])
         r->pixels *= (double)shape[0][k];
 }
 
-static void set_shapes(const sq_model *m, int64_t side, int64_t ratio, int64_t (*shape)[SQ_MAX_RANK])
+static void set_shapes(const sq_model *m, int64_t side, int64_t ratio,
+                       int64_t (*shape)[SQ_MAX_RANK])
 {
     for (int i = 0; i < m->inputs; i++) {
         const nn_value *v = &m->value[m->input[i]];
@@ -214,7 +218,7 @@ sq_status sq_model_shapes(const sq_model *m, int64_t side, int64_t (*shape)[SQ_M
         if (rc == SQ_OK || rc == SQ_ERR_NOMEM)
             return rc;
     }
-    set_shapes(m, side, 1, shape);   /* there is no agreement: what follows will say why */
+    set_shapes(m, side, 1, shape); /* there is no agreement: what follows will say why */
     return SQ_OK;
 }
 

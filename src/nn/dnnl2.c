@@ -79,10 +79,10 @@ sq_status nd_pool(dnnl_engine_t engine, dnnl_alg_kind_t alg, const nd_md *src, c
                   const nd_window *w, dnnl_primitive_desc_t *out)
 {
     dnnl_pooling_v2_desc_t desc;
-    sq_status rc = nd_check(dnnl_pooling_v2_forward_desc_init(
-                                &desc, dnnl_forward_inference, alg, &src->d, &dst->d, w->stride,
-                                w->kernel, w->dilation, w->begin, w->end),
-                            "pooling");
+    sq_status rc = nd_check(
+        dnnl_pooling_v2_forward_desc_init(&desc, dnnl_forward_inference, alg, &src->d, &dst->d,
+                                          w->stride, w->kernel, w->dilation, w->begin, w->end),
+        "pooling");
     return rc == SQ_OK ? make(&desc, NULL, engine, "pooling", out) : rc;
 }
 
@@ -90,9 +90,9 @@ sq_status nd_eltwise(dnnl_engine_t engine, dnnl_alg_kind_t alg, float alpha, flo
                      const nd_md *data, dnnl_primitive_desc_t *out)
 {
     dnnl_eltwise_desc_t desc;
-    sq_status rc = nd_check(dnnl_eltwise_forward_desc_init(&desc, dnnl_forward_inference, alg,
-                                                           &data->d, alpha, beta),
-                            "elementwise");
+    sq_status rc = nd_check(
+        dnnl_eltwise_forward_desc_init(&desc, dnnl_forward_inference, alg, &data->d, alpha, beta),
+        "elementwise");
     return rc == SQ_OK ? make(&desc, NULL, engine, "elementwise", out) : rc;
 }
 
@@ -118,11 +118,11 @@ sq_status nd_softmax(dnnl_engine_t engine, int logarithm, const nd_md *src, cons
                      int axis, dnnl_primitive_desc_t *out)
 {
     dnnl_softmax_v2_desc_t desc;
-    sq_status rc = nd_check(dnnl_softmax_v2_forward_desc_init(
-                                &desc, dnnl_forward_inference,
-                                logarithm ? dnnl_softmax_log : dnnl_softmax_accurate, &src->d,
-                                &dst->d, axis),
-                            "softmax");
+    sq_status rc =
+        nd_check(dnnl_softmax_v2_forward_desc_init(
+                     &desc, dnnl_forward_inference,
+                     logarithm ? dnnl_softmax_log : dnnl_softmax_accurate, &src->d, &dst->d, axis),
+                 "softmax");
     return rc == SQ_OK ? make(&desc, NULL, engine, "softmax", out) : rc;
 }
 
@@ -177,5 +177,5 @@ sq_status nd_query(dnnl_primitive_desc_t pd, dnnl_query_t what, int index, nd_md
 }
 
 #else
-typedef int nd_not_this_version;   /* a translation unit may not be empty */
+typedef int nd_not_this_version; /* a translation unit may not be empty */
 #endif

@@ -77,16 +77,14 @@ sq_status nd_conv(dnnl_engine_t engine, int transposed, const nd_md *src, const 
                   dnnl_primitive_desc_t *out)
 {
     dnnl_memory_desc_t b = bias ? bias->d : NULL;
-    WITH_ATTRIBUTES(post, "convolution",
-                    transposed
-                        ? dnnl_deconvolution_forward_primitive_desc_create(
-                              out, engine, dnnl_forward_inference, dnnl_deconvolution_direct,
-                              src->d, weights->d, b, dst->d, w->stride, w->dilation, w->begin,
-                              w->end, attr)
-                        : dnnl_convolution_forward_primitive_desc_create(
-                              out, engine, dnnl_forward_inference, dnnl_convolution_direct, src->d,
-                              weights->d, b, dst->d, w->stride, w->dilation, w->begin, w->end,
-                              attr));
+    WITH_ATTRIBUTES(
+        post, "convolution",
+        transposed ? dnnl_deconvolution_forward_primitive_desc_create(
+                         out, engine, dnnl_forward_inference, dnnl_deconvolution_direct, src->d,
+                         weights->d, b, dst->d, w->stride, w->dilation, w->begin, w->end, attr)
+                   : dnnl_convolution_forward_primitive_desc_create(
+                         out, engine, dnnl_forward_inference, dnnl_convolution_direct, src->d,
+                         weights->d, b, dst->d, w->stride, w->dilation, w->begin, w->end, attr));
 }
 
 sq_status nd_pool(dnnl_engine_t engine, dnnl_alg_kind_t alg, const nd_md *src, const nd_md *dst,
@@ -110,9 +108,8 @@ sq_status nd_eltwise(dnnl_engine_t engine, dnnl_alg_kind_t alg, float alpha, flo
 sq_status nd_binary(dnnl_engine_t engine, dnnl_alg_kind_t alg, const nd_md *a, const nd_md *b,
                     const nd_md *dst, const nd_post *post, dnnl_primitive_desc_t *out)
 {
-    WITH_ATTRIBUTES(
-        post, "binary",
-        dnnl_binary_primitive_desc_create(out, engine, alg, a->d, b->d, dst->d, attr));
+    WITH_ATTRIBUTES(post, "binary",
+                    dnnl_binary_primitive_desc_create(out, engine, alg, a->d, b->d, dst->d, attr));
 }
 
 sq_status nd_resample(dnnl_engine_t engine, dnnl_alg_kind_t alg, const nd_md *src, const nd_md *dst,
@@ -127,10 +124,10 @@ sq_status nd_softmax(dnnl_engine_t engine, int logarithm, const nd_md *src, cons
                      int axis, dnnl_primitive_desc_t *out)
 {
     WITH_ATTRIBUTES(NULL, "softmax",
-                    dnnl_softmax_forward_primitive_desc_create(
-                        out, engine, dnnl_forward_inference,
-                        logarithm ? dnnl_softmax_log : dnnl_softmax_accurate, src->d, dst->d, axis,
-                        attr));
+                    dnnl_softmax_forward_primitive_desc_create(out, engine, dnnl_forward_inference,
+                                                               logarithm ? dnnl_softmax_log
+                                                                         : dnnl_softmax_accurate,
+                                                               src->d, dst->d, axis, attr));
 }
 
 sq_status nd_matmul(dnnl_engine_t engine, const nd_md *a, const nd_md *b, const nd_md *bias,
@@ -144,9 +141,8 @@ sq_status nd_matmul(dnnl_engine_t engine, const nd_md *a, const nd_md *b, const 
 sq_status nd_reorder(dnnl_engine_t engine, const nd_md *src, const nd_md *dst,
                      dnnl_primitive_desc_t *out)
 {
-    WITH_ATTRIBUTES(
-        NULL, "reorder",
-        dnnl_reorder_primitive_desc_create(out, src->d, engine, dst->d, engine, attr));
+    WITH_ATTRIBUTES(NULL, "reorder",
+                    dnnl_reorder_primitive_desc_create(out, src->d, engine, dst->d, engine, attr));
 }
 
 sq_status nd_concat(dnnl_engine_t engine, int count, int axis, const nd_md *src, const nd_md *dst,
@@ -171,5 +167,5 @@ sq_status nd_query(dnnl_primitive_desc_t pd, dnnl_query_t what, int index, nd_md
 }
 
 #else
-typedef int nd_not_this_version;   /* a translation unit may not be empty */
+typedef int nd_not_this_version; /* a translation unit may not be empty */
 #endif

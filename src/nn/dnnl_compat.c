@@ -52,17 +52,18 @@ static sq_status append(dnnl_post_ops_t ops, const nd_post *post, int i)
     switch (post->op[i].kind) {
     case ND_ELTWISE:
 #if DNNL_VERSION_MAJOR >= 3
-        return nd_check(dnnl_post_ops_append_eltwise(ops, post->op[i].alg, post->op[i].alpha,
-                                                     post->op[i].beta),
-                        "post-op");
+        return nd_check(
+            dnnl_post_ops_append_eltwise(ops, post->op[i].alg, post->op[i].alpha, post->op[i].beta),
+            "post-op");
 #else
-        return nd_check(dnnl_post_ops_append_eltwise(ops, 1.0f, post->op[i].alg,
-                                                     post->op[i].alpha, post->op[i].beta),
+        return nd_check(dnnl_post_ops_append_eltwise(ops, 1.0f, post->op[i].alg, post->op[i].alpha,
+                                                     post->op[i].beta),
                         "post-op");
 #endif
     case ND_BINARY:
         return nd_check(
-            dnnl_post_ops_append_binary(ops, post->op[i].alg, ND_PTR(post->op[i].other)), "post-op");
+            dnnl_post_ops_append_binary(ops, post->op[i].alg, ND_PTR(post->op[i].other)),
+            "post-op");
     default:
 #if DNNL_VERSION_MAJOR >= 3
         return nd_check(dnnl_post_ops_append_sum(ops, 1.0f, 0, dnnl_data_type_undef), "post-op");

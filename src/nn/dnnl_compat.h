@@ -1,9 +1,9 @@
 /* The part of oneDNN that the engine uses, in one form for the 2.x and 3.x interfaces.
  *
- * In 2.x descriptors are structures and operations have descriptors of their own; in 3.x both are opaque handles and
- * primitive descriptors are made at once. dnnl2.c and dnnl3.c implement this header; the compiler keeps one of them.
- * Layouts are values of type nd_md that must be freed. Everything is forward inference with user-managed
- * scratchpads. Local. */
+ * In 2.x descriptors are structures and operations have descriptors of their own; in 3.x both are
+ * opaque handles and primitive descriptors are made at once. dnnl2.c and dnnl3.c implement this
+ * header; the compiler keeps one of them. Layouts are values of type nd_md that must be freed.
+ * Everything is forward inference with user-managed scratchpads. Local. */
 #ifndef SQ_NN_DNNL_COMPAT_H
 #define SQ_NN_DNNL_COMPAT_H
 
@@ -23,7 +23,8 @@ typedef struct nd_md {
 #define ND_PTR(m) (&(m)->d)
 #endif
 
-/* SQ_ERR_INTERNAL or SQ_ERR_NOMEM with `what`; SQ_ERR_UNSUPPORTED when oneDNN has no implementation. */
+/* SQ_ERR_INTERNAL or SQ_ERR_NOMEM with `what`; SQ_ERR_UNSUPPORTED when oneDNN has no
+ * implementation. */
 sq_status nd_check(dnnl_status_t status, const char *what);
 
 sq_status nd_md_tag(nd_md *out, int rank, const int64_t *dim, dnnl_data_type_t type,
@@ -50,13 +51,13 @@ typedef struct nd_post {
         nd_post_kind kind;
         dnnl_alg_kind_t alg;
         float alpha, beta;
-        const nd_md *other;   /* ND_BINARY */
+        const nd_md *other; /* ND_BINARY */
     } op[ND_MAX_POST];
 } nd_post;
 
 typedef struct nd_window {
     int64_t kernel[DNNL_MAX_NDIMS], stride[DNNL_MAX_NDIMS];
-    int64_t dilation[DNNL_MAX_NDIMS];   /* 0 is dense */
+    int64_t dilation[DNNL_MAX_NDIMS]; /* 0 is dense */
     int64_t begin[DNNL_MAX_NDIMS], end[DNNL_MAX_NDIMS];
 } nd_window;
 

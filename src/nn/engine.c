@@ -9,7 +9,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-/* oneDNN's OpenMP runtime is asked for one thread; when it has another runtime the symbol is not there. */
+/* oneDNN's OpenMP runtime is asked for one thread; when it has another runtime the symbol is not
+ * there. */
 extern void omp_set_num_threads(int count) __attribute__((weak));
 
 void ex_one_thread(void)
@@ -55,8 +56,9 @@ const char *sq_nn_version(void)
 
 enum { HUGE_PAGE = 2 << 20 };
 
-/* Large activations are read and written once a pass each: with small pages the address translation costs several
- * per cent. The pages were touched (zeroed) when they were allocated, so they are given back first. */
+/* Large activations are read and written once a pass each: with small pages the address translation
+ * costs several per cent. The pages were touched (zeroed) when they were allocated, so they are
+ * given back first. */
 static char *prefer_huge_pages(char *base, size_t bytes)
 {
     char *start = base + (HUGE_PAGE - (uintptr_t)base % HUGE_PAGE) % HUGE_PAGE;
@@ -80,7 +82,8 @@ static sq_status allocate(sq_engine *e)
     return rc;
 }
 
-/* Memory objects of every argument; those of the caller's memory get their address when it is known. */
+/* Memory objects of every argument; those of the caller's memory get their address when it is
+ * known. */
 static sq_status bind_op(sq_engine *e, ex_op *op)
 {
     for (int i = 0; op->kind == EX_PRIMITIVE && i < op->args; i++) {
@@ -142,8 +145,7 @@ sq_status sq_engine_create(const sq_model *model, const int64_t (*shape)[SQ_MAX_
     for (int i = 0; i < model->inputs; i++) {
         e->input_stage[i] = stage ? stage[i] : 0;
         if (e->input_stage[i] < 0 || e->input_stage[i] > 1024) {
-            rc = sq_fail(SQ_ERR_USAGE, "%s: input %d: stage %d", model->name, i,
-                         e->input_stage[i]);
+            rc = sq_fail(SQ_ERR_USAGE, "%s: input %d: stage %d", model->name, i, e->input_stage[i]);
             goto cleanup;
         }
         if (e->input_stage[i] > e->last_stage)

@@ -1,6 +1,7 @@
-/* Which nodes are done inside others: what is constant or never read is dropped; BatchNormalization and affine maps
- * of channels go into the weights of the convolution before them; activations (x * sigmoid(x) too), residual sums
- * and products become post-ops; zero padding becomes the convolution's own.
+/* Which nodes are done inside others: what is constant or never read is dropped; BatchNormalization
+ * and affine maps of channels go into the weights of the convolution before them; activations (x *
+ * sigmoid(x) too), residual sums and products become post-ops; zero padding becomes the
+ * convolution's own.
  *
  * A chain is computed where its last node stands, so that whatever its post-ops read is there. */
 #include <math.h>
@@ -12,8 +13,8 @@
 typedef struct fuser {
     sq_engine *e;
     const sq_model *m;
-    int *uses;               /* of a value by live nodes and as an output */
-    int (*reader)[2];        /* the first two nodes that read it */
+    int *uses;        /* of a value by live nodes and as an output */
+    int (*reader)[2]; /* the first two nodes that read it */
     unsigned char *wanted;
 } fuser;
 
@@ -49,7 +50,7 @@ static void drop_unused(fuser *f)
     sq_engine *e = f->e;
     for (int i = 0; i < f->m->outputs; i++) {
         f->wanted[f->m->output[i]] = 1;
-        f->uses[f->m->output[i]] += 2;   /* an output is never an inner value of a chain */
+        f->uses[f->m->output[i]] += 2; /* an output is never an inner value of a chain */
     }
     for (int i = f->m->nodes - 1; i >= 0; i--) {
         const nn_node *node = &f->m->node[i];
@@ -165,7 +166,7 @@ static int find_swish(const fuser *f, int v, int *sigmoid, int *product)
             continue;
         int o = ns->out[0];
         if (f->e->fused[s].head != s || f->e->fused[p].head != p)
-            continue;   /* already part of another chain */
+            continue; /* already part of another chain */
         if (f->uses[o] != 1 || f->reader[o][0] != p || f->e->instance.value[v].type != NN_F32 ||
             !same_shape(&f->e->instance.value[v], &f->e->instance.value[np->out[0]]))
             continue;
@@ -218,7 +219,10 @@ static sq_status fold_constant(fx_node *h, const nn_tensor *t, int code, int lef
     SQ_TRY(SQ_ALLOC(b, channels, "folded shifts"));
     for (int64_t c = 0; c < channels; c++) {
         double x = nn_get(t, t->count == 1 ? 0 : c);
-        a[c] = code == NN_EW_MUL ? x : code == NN_EW_DIV ? 1 / x : code == NN_EW_SUB && !left ? -1 : 1;
+        a[c] = code == NN_EW_MUL            ? x
+               : code == NN_EW_DIV          ? 1 / x
+               : code == NN_EW_SUB && !left ? -1
+                                            : 1;
         b[c] = code == NN_EW_ADD || (code == NN_EW_SUB && !left) ? x : code == NN_EW_SUB ? -x : 0;
     }
     fold_affine(h, channels, a, b);
@@ -302,7 +306,8 @@ static sq_status take_binary(fuser *f, int head, int axis, int v, int n, int *ta
         *taken = 1;
         return fold_constant(h, t, code, left, x->dim[axis]);
     }
-    if (nn_is_constant(&f->e->instance, other) || !same_shape(x, t) || (!left && code != NN_EW_ADD && code != NN_EW_MUL))
+    if (nn_is_constant(&f->e->instance, other) || !same_shape(x, t) ||
+        (!left && code != NN_EW_ADD && code != NN_EW_MUL))
         return SQ_OK;
     for (int i = 0; i < h->posts; i++) {
         if (h->post[i].other >= 0)
@@ -387,7 +392,8 @@ static void take_padding(fuser *f, int i)
     f->e->fused[p].owner = i;
 }
 
-/* The axis of the channels when node i can head a chain with weights, -2: activations only, -1: no head. */
+/* The axis of the channels when node i can head a chain with weights, -2: activations only, -1: no
+ * head. */
 static int head_axis(const fuser *f, int i)
 {
     const nn_node *node = &f->m->node[i];
@@ -397,8 +403,7 @@ static int head_axis(const fuser *f, int i)
     if (strncmp(node->op_name, "Conv", 4) == 0 && strcmp(node->op_name, "ConstantOfShape") != 0)
         return all_constant(f, node, 1) ? 1 : -1;
     if (strcmp(node->op_name, "MatMul") == 0 && out->rank >= 2 &&
-        nn_is_constant(&f->e->instance, node->in[1]) &&
-        f->e->instance.value[node->in[1]].rank == 2)
+        nn_is_constant(&f->e->instance, node->in[1]) && f->e->instance.value[node->in[1]].rank == 2)
         return out->rank - 1;
     return node->op->code >= NN_EW_ADD ? -2 : -1;
 }

@@ -1,4 +1,5 @@
-/* Shapes of every value for given input shapes, with everything that depends on constants only folded. */
+/* Shapes of every value for given input shapes, with everything that depends on constants only
+ * folded. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -67,8 +68,8 @@ static sq_status set_inputs(nn_instance *in, const int64_t (*shape)[SQ_MAX_RANK]
         }
         if (!v->has_shape)
             return sq_fail(SQ_ERR_UNSUPPORTED, "%s: input %s has no rank", m->name, v->name);
-        sq_status rc = nn_tensor_shape(&in->value[m->input[i]], v->type, v->rank, dim, m->limit,
-                                       v->name);
+        sq_status rc =
+            nn_tensor_shape(&in->value[m->input[i]], v->type, v->rank, dim, m->limit, v->name);
         if (rc != SQ_OK)
             return rc;
     }

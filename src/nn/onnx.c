@@ -132,7 +132,7 @@ static sq_status read_inputs(parser *p)
             return sq_fail(SQ_ERR_CONFIG, "%s: input %zu has no name", m->name, i);
         int known = lookup(p, info->name), index;
         if (known >= 0 && m->value[known].constant.type != NN_NONE)
-            continue;   /* older files list their initialisers as inputs */
+            continue; /* older files list their initialisers as inputs */
         if (known >= 0)
             return sq_fail(SQ_ERR_CONFIG, "%s: input %s is listed twice", m->name, info->name);
         if (m->inputs >= SQ_MAX_IO)
@@ -218,7 +218,7 @@ static sq_status read_attr(const parser *p, const nn_node *node, const Onnx__Att
         for (size_t i = 0; rc == SQ_OK && i < a->n_floats; i++)
             out->floats[i] = a->floats[i];
         return rc;
-    default:   /* of no operator that is supported; seen again only by name */
+    default: /* of no operator that is supported; seen again only by name */
         return SQ_OK;
     }
 }
@@ -290,8 +290,8 @@ static sq_status read_nodes(parser *p)
 {
     sq_model *m = p->model;
     if ((int64_t)p->graph->n_node > p->max_nodes)
-        return sq_fail(SQ_ERR_CONFIG, "%s: %zu nodes, the limit is %lld", m->name,
-                       p->graph->n_node, (long long)p->max_nodes);
+        return sq_fail(SQ_ERR_CONFIG, "%s: %zu nodes, the limit is %lld", m->name, p->graph->n_node,
+                       (long long)p->max_nodes);
     sq_status rc = SQ_ALLOC(m->node, p->graph->n_node + 1, "nodes of a model");
     for (size_t i = 0; rc == SQ_OK && i < p->graph->n_node; i++) {
         m->nodes = (int)i + 1;
@@ -302,7 +302,8 @@ static sq_status read_nodes(parser *p)
     return rc;
 }
 
-/* ONNX demands that nodes come after what they use; so a cycle shows as a use before the definition. */
+/* ONNX demands that nodes come after what they use; so a cycle shows as a use before the
+ * definition. */
 static sq_status check_order(const sq_model *m)
 {
     for (int i = 0; i < m->nodes; i++) {

@@ -3,8 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A few bytes on the wire can ask for a large structure or for a deep recursion (messages that hold themselves), and
- * protobuf-c limits neither. Its allocator is called once for every message, so both limits are applied there. */
+/* A few bytes on the wire can ask for a large structure or for a deep recursion (messages that hold
+ * themselves), and protobuf-c limits neither. Its allocator is called once for every message, so
+ * both limits are applied there. */
 typedef struct budget {
     size_t left;
     const char *stack;
@@ -48,8 +49,8 @@ sq_status nn_wire_model(const void *data, size_t size, const char *name, Onnx__M
 {
     *out = (Onnx__ModelProto *)unpack(&onnx__model_proto__descriptor, data, size);
     if (!*out)
-        return sq_fail(SQ_ERR_CONFIG, "%s: not an ONNX file (cut off, damaged or nested too deeply)",
-                       name);
+        return sq_fail(SQ_ERR_CONFIG,
+                       "%s: not an ONNX file (cut off, damaged or nested too deeply)", name);
     return SQ_OK;
 }
 
@@ -119,7 +120,7 @@ static void copy_listed(const Onnx__TensorProto *p, nn_tensor *out)
             ((double *)out->data)[i] = p->double_data[i];
             break;
         case NN_F16:
-        case NN_BF16:   /* bit patterns */
+        case NN_BF16: /* bit patterns */
             ((uint16_t *)out->data)[i] = (uint16_t)p->int32_data[i];
             break;
         case NN_I64:

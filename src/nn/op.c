@@ -192,8 +192,8 @@ sq_status ex_add_load(sq_engine *e, int input, int view)
     return rc;
 }
 
-/* Plain float32 values, constants and other types are copied; layouts of oneDNN are reordered straight into the
- * caller's memory. */
+/* Plain float32 values, constants and other types are copied; layouts of oneDNN are reordered
+ * straight into the caller's memory. */
 sq_status ex_add_store(sq_engine *e, int output)
 {
     int value = e->model->output[output], view = -1, buffer, to;

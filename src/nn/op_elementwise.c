@@ -228,9 +228,9 @@ sq_status nn_eval_clip(nn_call *call)
 
 static nn_type cast_type(int64_t onnx)
 {
-    static const nn_type map[] = {NN_NONE, NN_F32,  NN_U8,  NN_I8,  NN_U16, NN_I16,
-                                  NN_I32,  NN_I64,  NN_NONE, NN_BOOL, NN_F16, NN_F64,
-                                  NN_U32,  NN_U64,  NN_NONE, NN_NONE, NN_BF16};
+    static const nn_type map[] = {NN_NONE, NN_F32, NN_U8,   NN_I8,   NN_U16, NN_I16,
+                                  NN_I32,  NN_I64, NN_NONE, NN_BOOL, NN_F16, NN_F64,
+                                  NN_U32,  NN_U64, NN_NONE, NN_NONE, NN_BF16};
     return onnx >= 0 && onnx < (int64_t)(sizeof map / sizeof *map) ? map[onnx] : NN_NONE;
 }
 

@@ -1,4 +1,5 @@
-/* ReduceMean, ReduceSum, ReduceMax, Gemm, MatMul, Softmax and LogSoftmax: shape rules and naive kernels (sums in double). */
+/* ReduceMean, ReduceSum, ReduceMax, Gemm, MatMul, Softmax and LogSoftmax: shape rules and naive
+ * kernels (sums in double). */
 #include <math.h>
 #include <string.h>
 
@@ -215,7 +216,8 @@ sq_status nn_eval_matmul(nn_call *call)
     return SQ_OK;
 }
 
-/* Rows of `length` elements `inner` apart. Before operator set 13 all axes from `axis` on form the row. */
+/* Rows of `length` elements `inner` apart. Before operator set 13 all axes from `axis` on form the
+ * row. */
 static sq_status softmax_rows(const nn_call *call, int64_t *length, int64_t *inner)
 {
     const nn_tensor *x = call->in[0];

@@ -18,7 +18,8 @@ static void gather_strided(const nn_tensor *src, int64_t base, int rank, const i
             memcpy(dst, from + base * (int64_t)size, (size_t)inner * size);
         else
             for (int64_t i = 0; i < inner; i++)
-                memcpy(dst + (size_t)i * size, from + (base + i * inner_stride) * (int64_t)size, size);
+                memcpy(dst + (size_t)i * size, from + (base + i * inner_stride) * (int64_t)size,
+                       size);
         dst += (size_t)inner * size;
         for (int k = rank - 2; k >= 0; k--) {
             base += stride[k];

@@ -21,8 +21,8 @@ static sq_status choose(const nn_call *call, const char *name, const char *fallb
 static sq_status read_modes(const nn_call *call, nn_resize *r)
 {
     static const char *const modes[] = {"nearest", "linear", "cubic"};
-    static const char *const coordinates[] = {"half_pixel",         "pytorch_half_pixel",
-                                              "align_corners",      "asymmetric",
+    static const char *const coordinates[] = {"half_pixel",           "pytorch_half_pixel",
+                                              "align_corners",        "asymmetric",
                                               "tf_half_pixel_for_nn", "tf_crop_and_resize"};
     static const char *const nearest[] = {"round_prefer_floor", "round_prefer_ceil", "floor",
                                           "ceil"};
@@ -101,8 +101,8 @@ sq_status nn_resize_plan(const nn_call *call, nn_resize *r)
     if (r->coordinate == NN_CROP_AND_RESIZE && n_roi != 2 * x->rank)
         return nn_fail(call, SQ_ERR_CONFIG, "the region of interest has %d values", n_roi);
     if ((n_scales == x->rank) == (n_sizes == x->rank) || x->rank == 0)
-        return nn_fail(call, SQ_ERR_CONFIG, "%d scales and %d sizes for rank %d", n_scales,
-                       n_sizes, x->rank);
+        return nn_fail(call, SQ_ERR_CONFIG, "%d scales and %d sizes for rank %d", n_scales, n_sizes,
+                       x->rank);
     for (int i = 0; i < x->rank; i++) {
         if (x->dim[i] == 0)
             return nn_fail(call, SQ_ERR_UNSUPPORTED, "an empty input");

@@ -159,12 +159,12 @@ sq_status nn_conv_window(const nn_call *call, nn_window *w)
 static sq_status deconv_size(const nn_call *call, nn_window *w, int i, int mode,
                              const int64_t *extra, const int64_t *wanted)
 {
-    int64_t full = w->stride[i] * (w->in[i] - 1) + extra[i] +
-                   (w->kernel[i] - 1) * w->dilation[i] + 1;
+    int64_t full =
+        w->stride[i] * (w->in[i] - 1) + extra[i] + (w->kernel[i] - 1) * w->dilation[i] + 1;
     if (extra[i] >= w->stride[i] && extra[i] >= w->dilation[i])
         return nn_fail(call, SQ_ERR_CONFIG, "output_padding %lld", (long long)extra[i]);
     if (wanted && full < wanted[i] && wanted[i] - full < w->stride[i])
-        w->end[i] = full - wanted[i];   /* more than the windows cover: zeros at the end */
+        w->end[i] = full - wanted[i]; /* more than the windows cover: zeros at the end */
     else if (wanted)
         share_padding(w, i, full - wanted[i], mode != PAD_UPPER);
     else if (mode >= PAD_UPPER)
@@ -223,7 +223,8 @@ sq_status nn_pool_window(const nn_call *call, nn_window *w)
     return read_window(call, w);
 }
 
-static sq_status window_out(nn_call *call, const nn_window *w, int i, nn_type type, int64_t channels)
+static sq_status window_out(nn_call *call, const nn_window *w, int i, nn_type type,
+                            int64_t channels)
 {
     int64_t dim[SQ_MAX_RANK] = {call->in[0]->dim[0], channels};
     for (int k = 0; k < w->n; k++)
@@ -260,7 +261,8 @@ sq_status nn_infer_pool(nn_call *call)
     return rc;
 }
 
-/* Every window with one to three dimensions is handled as one of three, the missing ones of size 1 in front. */
+/* Every window with one to three dimensions is handled as one of three, the missing ones of size 1
+ * in front. */
 static nn_window widen(const nn_window *w)
 {
     nn_window v = *w;
@@ -330,8 +332,8 @@ sq_status nn_eval_conv(nn_call *call)
     int64_t plane = volume(w.in), kernel = volume(w.kernel), i = 0;
     for (int64_t nm = 0; nm < x->dim[0] * outputs; nm++) {
         int64_t n = nm / outputs, m = nm % outputs, o[3] = {0};
-        const float *source = (const float *)x->data +
-                              (n * x->dim[1] + m / per_group * channels) * plane;
+        const float *source =
+            (const float *)x->data + (n * x->dim[1] + m / per_group * channels) * plane;
         const float *filter = (const float *)f->data + m * channels * kernel;
         do {
             double sum = bias ? bias[m] : 0;
@@ -343,7 +345,8 @@ sq_status nn_eval_conv(nn_call *call)
     return SQ_OK;
 }
 
-/* The output element o collects every input i and tap k with i * stride + k * dilation - begin == o. */
+/* The output element o collects every input i and tap k with i * stride + k * dilation - begin ==
+ * o. */
 static double deconv_at(const nn_window *w, const float *x, const float *f, const int64_t *o)
 {
     double sum = 0;
@@ -388,7 +391,8 @@ sq_status nn_eval_deconv(nn_call *call)
     return SQ_OK;
 }
 
-/* where: the index of the largest in the tensor, counted along columns first within a plane when asked for. */
+/* where: the index of the largest in the tensor, counted along columns first within a plane when
+ * asked for. */
 static void max_at(const nn_window *w, const nn_tensor *x, int64_t base, const int64_t *o,
                    int columns, double *best, int64_t *where)
 {

@@ -100,8 +100,7 @@ static sq_status check_arguments(const nn_call *call)
                        node->op->min_in, node->op->max_in);
     if (node->outputs < 1 || node->outputs > node->op->max_out)
         return nn_fail(call, node->outputs ? SQ_ERR_UNSUPPORTED : SQ_ERR_CONFIG,
-                       "%d outputs where 1 to %d are supported", node->outputs,
-                       node->op->max_out);
+                       "%d outputs where 1 to %d are supported", node->outputs, node->op->max_out);
     for (int i = 0; i < node->op->min_in; i++) {
         if (!call->in[i])
             return nn_fail(call, SQ_ERR_CONFIG, "input %d is missing", i);

@@ -1,8 +1,9 @@
 /* The operators: for each one its shape rule and its naive kernel, in one table.
  *
- * `infer` sets type and shape of the outputs from the inputs' types and shapes, and from their data where an
- * operator's shape depends on it (data == NULL when not known: SQ_ERR_UNSUPPORTED). `eval` fills outputs whose shape
- * has been inferred; it is the oracle: sums in double, no layouts, no cleverness. Local. */
+ * `infer` sets type and shape of the outputs from the inputs' types and shapes, and from their data
+ * where an operator's shape depends on it (data == NULL when not known: SQ_ERR_UNSUPPORTED). `eval`
+ * fills outputs whose shape has been inferred; it is the oracle: sums in double, no layouts, no
+ * cleverness. Local. */
 #ifndef SQ_NN_OPS_H
 #define SQ_NN_OPS_H
 
@@ -11,15 +12,15 @@
 typedef struct nn_call {
     const sq_model *model;
     const nn_node *node;
-    const nn_tensor *in[NN_MAX_ARGS];   /* NULL: absent */
-    nn_tensor *out[NN_MAX_ARGS];        /* NULL: absent */
+    const nn_tensor *in[NN_MAX_ARGS]; /* NULL: absent */
+    nn_tensor *out[NN_MAX_ARGS];      /* NULL: absent */
 } nn_call;
 
 typedef sq_status nn_kernel(nn_call *call);
 
 typedef struct nn_op {
     const char *name;
-    int code;                           /* for elementwise operators: nn_elementwise */
+    int code; /* for elementwise operators: nn_elementwise */
     int min_in, max_in, max_out;
     nn_kernel *infer, *eval;
 } nn_op;
@@ -51,7 +52,7 @@ sq_status nn_out(nn_call *call, int i, nn_type type, int rank, const int64_t *di
 
 /* Geometry of convolutions and pooling over the spatial dimensions. */
 typedef struct nn_window {
-    int n;                              /* spatial dimensions, 1..3 */
+    int n; /* spatial dimensions, 1..3 */
     int64_t kernel[3], stride[3], dilation[3], begin[3], end[3];
     int64_t in[3], out[3];
     int64_t groups;
@@ -93,21 +94,27 @@ sq_status nn_slice_range(const nn_call *call, int64_t *first, int64_t *step, int
 sq_status nn_pad_range(const nn_call *call, int64_t *begin, int64_t *end, double *value);
 
 typedef struct nn_resize {
-    int rank, mode;                     /* 0 nearest, 1 linear, 2 cubic */
+    int rank, mode; /* 0 nearest, 1 linear, 2 cubic */
     int coordinate, nearest, exclude_outside;
     double cubic, extrapolation;
     double scale[SQ_MAX_RANK], roi[2 * SQ_MAX_RANK];
     int64_t out[SQ_MAX_RANK];
 } nn_resize;
-enum { NN_HALF_PIXEL, NN_PYTORCH_HALF_PIXEL, NN_ALIGN_CORNERS, NN_ASYMMETRIC, NN_TF_HALF_PIXEL,
-       NN_CROP_AND_RESIZE };
+enum {
+    NN_HALF_PIXEL,
+    NN_PYTORCH_HALF_PIXEL,
+    NN_ALIGN_CORNERS,
+    NN_ASYMMETRIC,
+    NN_TF_HALF_PIXEL,
+    NN_CROP_AND_RESIZE
+};
 enum { NN_ROUND_PREFER_FLOOR, NN_ROUND_PREFER_CEIL, NN_FLOOR, NN_CEIL };
 sq_status nn_resize_plan(const nn_call *call, nn_resize *out);
 
 sq_status nn_reduce_axes(const nn_call *call, unsigned char axis[SQ_MAX_RANK], int *keep);
 
-nn_kernel nn_infer_unary, nn_eval_unary, nn_infer_binary, nn_eval_binary, nn_infer_clip, nn_eval_clip,
-    nn_infer_cast, nn_eval_cast, nn_infer_same, nn_eval_copy, nn_infer_batchnorm,
+nn_kernel nn_infer_unary, nn_eval_unary, nn_infer_binary, nn_eval_binary, nn_infer_clip,
+    nn_eval_clip, nn_infer_cast, nn_eval_cast, nn_infer_same, nn_eval_copy, nn_infer_batchnorm,
     nn_eval_batchnorm, nn_infer_dropout;
 nn_kernel nn_infer_conv, nn_eval_conv, nn_infer_deconv, nn_eval_deconv, nn_infer_pool,
     nn_eval_maxpool, nn_eval_avgpool, nn_infer_global_pool, nn_eval_global_pool;

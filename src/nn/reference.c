@@ -1,5 +1,6 @@
-/* The naive executor: every node of the file in order, in plain layout, with the kernels of the operator table. It is
- * the oracle of the tests, so it shares shape rules with the engine but no arithmetic. */
+/* The naive executor: every node of the file in order, in plain layout, with the kernels of the
+ * operator table. It is the oracle of the tests, so it shares shape rules with the engine but no
+ * arithmetic. */
 #include <string.h>
 
 #include "base/mem.h"

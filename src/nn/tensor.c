@@ -115,10 +115,10 @@ uint16_t nn_float_to_half(float value)
         return sign | 0x7e00;
     if (a >= 65520.0f)
         return sign | 0x7c00;
-    if (a < 6.103515625e-05f)   /* subnormal: units of 2^-24 */
+    if (a < 6.103515625e-05f) /* subnormal: units of 2^-24 */
         return sign | (uint16_t)lrintf(ldexpf(a, 24));
     int exponent;
-    float fraction = frexpf(a, &exponent);   /* in [0.5, 1) */
+    float fraction = frexpf(a, &exponent); /* in [0.5, 1) */
     int mantissa = (int)lrintf(ldexpf(fraction, 11));
     return sign | (uint16_t)(((exponent + 14) << 10) + (mantissa - 1024));
 }

@@ -16,9 +16,9 @@ int ex_dnnl_rank(const nn_tensor *shape)
 
 dnnl_format_tag_t ex_plain_tag(int rank)
 {
-    static const dnnl_format_tag_t tags[] = {dnnl_a,    dnnl_a,     dnnl_ab,     dnnl_abc,
-                                             dnnl_abcd, dnnl_abcde, dnnl_abcdef, dnnl_abcdefg,
-                                             dnnl_abcdefgh};
+    static const dnnl_format_tag_t tags[] = {dnnl_a,      dnnl_a,       dnnl_ab,
+                                             dnnl_abc,    dnnl_abcd,    dnnl_abcde,
+                                             dnnl_abcdef, dnnl_abcdefg, dnnl_abcdefgh};
     return tags[rank];
 }
 
@@ -111,9 +111,8 @@ static sq_status reorder_now(sq_engine *e, const nd_md *from, void *source, cons
     SQ_TRY(nd_memory(from, e->dnnl, source, &memory[0]));
     SQ_TRY(nd_memory(to, e->dnnl, target, &memory[1]));
     SQ_TRY(nd_memory(&scratch_md, e->dnnl, scratch, &memory[2]));
-    dnnl_exec_arg_t args[3] = {{DNNL_ARG_FROM, memory[0]},
-                               {DNNL_ARG_TO, memory[1]},
-                               {DNNL_ARG_SCRATCHPAD, memory[2]}};
+    dnnl_exec_arg_t args[3] = {
+        {DNNL_ARG_FROM, memory[0]}, {DNNL_ARG_TO, memory[1]}, {DNNL_ARG_SCRATCHPAD, memory[2]}};
     SQ_TRY(nd_check(dnnl_primitive_execute(primitive, e->stream, 3, args), "reorder"));
     SQ_TRY(nd_check(dnnl_stream_wait(e->stream), "reorder"));
 cleanup:

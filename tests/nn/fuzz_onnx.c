@@ -1,4 +1,5 @@
-/* Fuzz target: any bytes as a model file. What loads is described, compiled and run when it is small. */
+/* Fuzz target: any bytes as a model file. What loads is described, compiled and run when it is
+ * small. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* Writes ONNX files for tests, field by field in protobuf's wire format, so that well-formed and hostile files are
- * made without the code that is tested. */
+/* Writes ONNX files for tests, field by field in protobuf's wire format, so that well-formed and
+ * hostile files are made without the code that is tested. */
 #ifndef SQ_TESTS_NN_ONNX_WRITER_H
 #define SQ_TESTS_NN_ONNX_WRITER_H
 

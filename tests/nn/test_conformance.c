@@ -1,10 +1,11 @@
-/* The operator cases that ONNX itself publishes (Debian: libonnx-testdata), run through the naive executor and the
- * engine.
+/* The operator cases that ONNX itself publishes (Debian: libonnx-testdata), run through the naive
+ * executor and the engine.
  *
  *     test_conformance [FOLDER] [reference|fp32|bf16]
  *
- * Every case whose main operator is supported is run; weights and whatever must be known when a graph is compiled
- * are made constants. Prints one line for each case that is skipped, with its reason, and the totals. */
+ * Every case whose main operator is supported is run; weights and whatever must be known when a
+ * graph is compiled are made constants. Prints one line for each case that is skipped, with its
+ * reason, and the totals. */
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
@@ -22,7 +23,8 @@
 
 enum { MAX_CASES = 4096 };
 
-/* Operators that only shape arithmetic needs; the rest of the table is what networks compute with. */
+/* Operators that only shape arithmetic needs; the rest of the table is what networks compute with.
+ */
 typedef enum outcome { PASSED, FAILED, SKIPPED } outcome;
 
 typedef struct result {
@@ -37,8 +39,7 @@ static char *read_file(const char *path, size_t *size)
     struct stat st;
     if (!f)
         return NULL;
-    if (fstat(fileno(f), &st) == 0 &&
-        sq_alloc(&data, (size_t)st.st_size + 1, 1, "file") == SQ_OK)
+    if (fstat(fileno(f), &st) == 0 && sq_alloc(&data, (size_t)st.st_size + 1, 1, "file") == SQ_OK)
         *size = fread(data, 1, (size_t)st.st_size, f);
     fclose(f);
     return data;
@@ -57,12 +58,12 @@ static sq_status read_tensor(const char *folder, const char *kind, int i, nn_ten
     return rc;
 }
 
-/* Inputs that a network would hold as constants: integers, and the parameters of operators that have them. */
+/* Inputs that a network would hold as constants: integers, and the parameters of operators that
+ * have them. */
 static int is_parameter(const sq_model *m, int value, const nn_tensor *data)
 {
-    static const char *const parametric[] = {"Conv",   "ConvTranspose", "BatchNormalization",
-                                             "Resize", "Upsample",      "Pad",
-                                             "Clip"};
+    static const char *const parametric[] = {
+        "Conv", "ConvTranspose", "BatchNormalization", "Resize", "Upsample", "Pad", "Clip"};
     if (data->type == NN_I64 || data->type == NN_BOOL)
         return m->node[0].in[0] != value || strcmp(m->node[0].op_name, "Cast") == 0 ||
                strcmp(m->node[0].op_name, "ConstantOfShape") == 0;
@@ -159,14 +160,14 @@ cleanup:
     return rc;
 }
 
-/* rtol and atol: what ONNX's own runner allows (1e-3, 1e-7), atol widened to the rounding of sums in float32; for
- * bfloat16 the 8 bits of its mantissa. */
+/* rtol and atol: what ONNX's own runner allows (1e-3, 1e-7), atol widened to the rounding of sums
+ * in float32; for bfloat16 the 8 bits of its mantissa. */
 static int close_enough(const problem *p, int bf16, char *reason, size_t size)
 {
     for (int i = 0; i < sq_model_outputs(p->model); i++) {
         const nn_tensor *t = &p->expected[i];
         double rtol = bf16 ? 4e-2 : 1e-3, atol = bf16 ? 4e-2 : 1e-5;
-        if (t->type == NN_BF16)   /* the published data are truncated, not rounded */
+        if (t->type == NN_BF16) /* the published data are truncated, not rounded */
             rtol = 1.0 / 128;
         for (int64_t k = 0; k < t->count; k++) {
             double want = (float)nn_get(t, k), got = p->out[i][k];
@@ -198,8 +199,8 @@ static sq_status check_shapes(const problem *p, const sq_engine *e)
 static sq_status run_engine(problem *p, sq_precision precision)
 {
     sq_engine *e = NULL;
-    sq_status rc = sq_engine_create(p->model, (const int64_t(*)[SQ_MAX_RANK])p->shape, NULL,
-                                    precision, &e);
+    sq_status rc =
+        sq_engine_create(p->model, (const int64_t(*)[SQ_MAX_RANK])p->shape, NULL, precision, &e);
     if (rc == SQ_OK)
         rc = check_shapes(p, e);
     if (rc == SQ_OK)
@@ -230,8 +231,8 @@ static result run_case(const char *folder, const char *mode)
     return r;
 }
 
-/* A case is of interest when its file's first node that is not a Constant is an operator of the table, and the case
- * is named after one. */
+/* A case is of interest when its file's first node that is not a Constant is an operator of the
+ * table, and the case is named after one. */
 static int of_interest(const char *folder, const char *name)
 {
     char path[512];
@@ -245,7 +246,7 @@ static int of_interest(const char *folder, const char *name)
             known = m->node[i].op && strcmp(m->node[i].op_name, "Constant") != 0;
         known = known || (m->nodes == 1 && m->node[0].op);
         if (m->nodes > 1 && !strstr(name, "softmax") && !strstr(name, "cast"))
-            known = 0;   /* functions that are written out: other operators' cases */
+            known = 0; /* functions that are written out: other operators' cases */
     } else {
         /* named after a supported operator, but not loadable: say so */
         int count;

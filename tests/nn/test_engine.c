@@ -1,4 +1,5 @@
-/* Engines: stages, errors in use, outputs that are not wanted, determinism, the report, constants folded. */
+/* Engines: stages, errors in use, outputs that are not wanted, determinism, the report, constants
+ * folded. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,8 +25,8 @@ static void initialiser(bytes *g, const char *name, int rank, const int64_t *dim
     put_message(g, 5, tensor_proto(name, ONNX_FLOAT, rank, dim, data, count * sizeof *data));
 }
 
-/* first = relu(conv(image)); second = first + conv(context) + image-dependent sigmoid: `second` needs the context,
- * and reads the image again. */
+/* first = relu(conv(image)); second = first + conv(context) + image-dependent sigmoid: `second`
+ * needs the context, and reads the image again. */
 static sq_model *staged_model(void)
 {
     static const int64_t a[4] = {5, 3, 3, 3}, b[4] = {5, 2, 3, 3}, c[4] = {5, 3, 1, 1};
@@ -133,20 +134,20 @@ static void test_stage_errors(void **state)
     sq_engine *e = engine(&f, stage), *none = NULL;
     const float *in[2] = {f.image, f.context}, *missing[2] = {NULL, f.context};
     float *out[2] = {f.got[0], f.got[1]};
-    assert_int_equal(sq_engine_run(e, 1, 1, in, out), SQ_ERR_USAGE);   /* stage 0 comes first */
+    assert_int_equal(sq_engine_run(e, 1, 1, in, out), SQ_ERR_USAGE); /* stage 0 comes first */
     assert_int_equal(sq_engine_run(e, 0, 2, in, out), SQ_ERR_USAGE);
     assert_int_equal(sq_engine_run(e, 0, 0, missing, out), SQ_ERR_USAGE);
     assert_non_null(strstr(sq_error(), "image"));
     assert_int_equal(sq_engine_run(e, 0, 0, in, out), SQ_OK);
     assert_int_equal(sq_engine_run(e, 1, 1, in, out), SQ_OK);
-    assert_int_equal(sq_engine_run(e, 1, 1, in, out), SQ_ERR_USAGE);   /* its memory is reused */
-    assert_int_equal(sq_engine_create(f.model, (const int64_t(*)[SQ_MAX_RANK])f.shape, wrong,
-                                      SQ_FP32, &none),
-                     SQ_ERR_USAGE);
+    assert_int_equal(sq_engine_run(e, 1, 1, in, out), SQ_ERR_USAGE); /* its memory is reused */
+    assert_int_equal(
+        sq_engine_create(f.model, (const int64_t(*)[SQ_MAX_RANK])f.shape, wrong, SQ_FP32, &none),
+        SQ_ERR_USAGE);
     f.shape[0][1] = 4;
-    assert_int_equal(sq_engine_create(f.model, (const int64_t(*)[SQ_MAX_RANK])f.shape, stage,
-                                      SQ_FP32, &none),
-                     SQ_ERR_CONFIG);
+    assert_int_equal(
+        sq_engine_create(f.model, (const int64_t(*)[SQ_MAX_RANK])f.shape, stage, SQ_FP32, &none),
+        SQ_ERR_CONFIG);
     sq_engine_destroy(e);
     sq_model_destroy(f.model);
 }
@@ -210,7 +211,8 @@ static void test_describe(void **state)
     sq_model_destroy(f.model);
 }
 
-/* An operator that is not known: the file loads and can be shown, running it names node and operator. */
+/* An operator that is not known: the file loads and can be shown, running it names node and
+ * operator. */
 static void test_unknown_operator(void **state)
 {
     (void)state;
@@ -292,8 +294,8 @@ static void test_no_memory(void **state)
     for (int64_t k = 0; k < 2000; k++) {
         sq_engine *e = NULL;
         sq_mem_fail_after(k);
-        sq_status rc = sq_engine_create(f.model, (const int64_t(*)[SQ_MAX_RANK])f.shape, NULL,
-                                        SQ_FP32, &e);
+        sq_status rc =
+            sq_engine_create(f.model, (const int64_t(*)[SQ_MAX_RANK])f.shape, NULL, SQ_FP32, &e);
         sq_mem_fail_after(-1);
         sq_engine_destroy(e);
         assert_int_equal(sq_mem_held(), before);

@@ -242,7 +242,8 @@ static void test_shapes(void **state)
 {
     (void)state;
     static const int64_t wild[2] = {-1, -1}, odd[2] = {7, -1}, big[2] = {1 << 30, 1 << 30};
-    static const int64_t fill[4] = {1 << 29, 1, 1, 2}, pads[8] = {0, 0, 1 << 29, 0, 0, 0, 0, 1 << 29};
+    static const int64_t fill[4] = {1 << 29, 1, 1, 2},
+                         pads[8] = {0, 0, 1 << 29, 0, 0, 0, 0, 1 << 29};
     static const int64_t axis[1] = {9}, half[2] = {INT64_MIN, 2};
     refuse_graph("two unknown dimensions", with_shape("Reshape", 2, wild), "dimension");
     refuse_graph("a shape that does not fit", with_shape("Reshape", 2, odd), "fit");
@@ -319,9 +320,9 @@ static void test_damaged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_files),      cmocka_unit_test(test_graphs),
-        cmocka_unit_test(test_tensors),    cmocka_unit_test(test_attributes),
-        cmocka_unit_test(test_shapes),     cmocka_unit_test(test_nesting),
+        cmocka_unit_test(test_files),   cmocka_unit_test(test_graphs),
+        cmocka_unit_test(test_tensors), cmocka_unit_test(test_attributes),
+        cmocka_unit_test(test_shapes),  cmocka_unit_test(test_nesting),
         cmocka_unit_test(test_damaged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

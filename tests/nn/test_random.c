@@ -1,5 +1,6 @@
-/* Random small networks: the engine against the naive executor, for every operator that networks are made of, in
- * random order, with shapes that do not fit blocks, values that are read several times, and outputs in the middle. */
+/* Random small networks: the engine against the naive executor, for every operator that networks
+ * are made of, in random order, with shapes that do not fit blocks, values that are read several
+ * times, and outputs in the middle. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -52,7 +53,8 @@ static const char *weights(net *n, int rank, const int64_t *dim, double scale, d
     for (size_t i = 0; i < count; i++)
         data[i] = (float)(shift + scale * sq_rng_normal(&n->rng));
     snprintf(name, sizeof name, "w%d", ++n->names);
-    put_message(&n->graph, 5, tensor_proto(name, ONNX_FLOAT, rank, dim, data, count * sizeof *data));
+    put_message(&n->graph, 5,
+                tensor_proto(name, ONNX_FLOAT, rank, dim, data, count * sizeof *data));
     free(data);
     return name;
 }
@@ -67,7 +69,8 @@ static const char *integers(net *n, int count, const int64_t *data)
     return name;
 }
 
-static void add_node(net *n, const char *op, const char *inputs, const char *outputs, int attrs, ...)
+static void add_node(net *n, const char *op, const char *inputs, const char *outputs, int attrs,
+                     ...)
 {
     bytes node = node_proto(op, inputs, outputs);
     va_list list;
@@ -82,8 +85,10 @@ static void add_conv(net *n, const value *x)
 {
     int64_t k = 1 + pick(n, 3), stride = 1 + pick(n, 2), dilation = k > 1 ? 1 + pick(n, 2) : 1;
     int64_t group = pick(n, 4) == 0 ? x->dim[1] : 1, out = group > 1 ? group : 1 + pick(n, 36);
-    int64_t pads[4] = {pick(n, 2), pick(n, 3), pick(n, 2), pick(n, 3)}, extent = (k - 1) * dilation + 1;
-    int64_t h = (x->dim[2] + pads[0] + pads[2] - extent), w = (x->dim[3] + pads[1] + pads[3] - extent);
+    int64_t pads[4] = {pick(n, 2), pick(n, 3), pick(n, 2), pick(n, 3)},
+            extent = (k - 1) * dilation + 1;
+    int64_t h = (x->dim[2] + pads[0] + pads[2] - extent),
+            w = (x->dim[3] + pads[1] + pads[3] - extent);
     if (h < 0 || w < 0)
         return;
     int64_t wdim[4] = {out, x->dim[1] / group, k, k}, two[2] = {stride, stride};
@@ -207,7 +212,8 @@ static void add_split(net *n, const value *x)
 
 static void add_pool(net *n, const value *x)
 {
-    int64_t k = 2 + pick(n, 2), two[2] = {k, k}, s[2] = {2, 2}, pads[4] = {pick(n, 2), 0, 0, pick(n, 2)};
+    int64_t k = 2 + pick(n, 2), two[2] = {k, k}, s[2] = {2, 2},
+            pads[4] = {pick(n, 2), 0, 0, pick(n, 2)};
     int64_t h = x->dim[2] + pads[0] - k, w = x->dim[3] + pads[3] - k;
     int max = pick(n, 2);
     if (h < 0 || w < 0)
@@ -258,7 +264,8 @@ static void add_pad(net *n, const value *x)
     if (x->dim[2] < 3 || x->dim[3] < 3)
         return;
     snprintf(in, sizeof in, "%s,%s", x->name, integers(n, 8, pads));
-    value *y = add_value(n, x->dim[1], x->dim[2] + pads[2] + pads[6], x->dim[3] + pads[3] + pads[7]);
+    value *y =
+        add_value(n, x->dim[1], x->dim[2] + pads[2] + pads[6], x->dim[3] + pads[3] + pads[7]);
     add_node(n, "Pad", in, y->name, 1, attr_text("mode", modes[pick(n, 3)]));
 }
 
@@ -309,11 +316,11 @@ typedef void builder(net *n, const value *x);
 
 static void build(net *n, uint64_t seed, int nodes)
 {
-    static builder *const builders[] = {add_conv,   add_conv,  add_conv,   add_conv,  add_activation,
-                                        add_activation, add_batchnorm, add_binary, add_binary,
-                                        add_concat, add_slice, add_split,  add_pool,  add_resize,
-                                        add_gate,   add_pad,   add_move,   add_deconv, add_softmax,
-                                        add_matmul};
+    static builder *const builders[] = {add_conv,       add_conv,       add_conv,      add_conv,
+                                        add_activation, add_activation, add_batchnorm, add_binary,
+                                        add_binary,     add_concat,     add_slice,     add_split,
+                                        add_pool,       add_resize,     add_gate,      add_pad,
+                                        add_move,       add_deconv,     add_softmax,   add_matmul};
     memset(n, 0, sizeof *n);
     sq_rng_init(&n->rng, seed, 7, 0);
     value *x = add_value(n, 1 + pick(n, 33), 6 + pick(n, 8), 6 + pick(n, 8));
@@ -370,8 +377,9 @@ static void finish(run *r)
     sq_model_destroy(r->model);
 }
 
-/* The outputs agree to `tolerance` of the output's rms, everywhere (fp32) or in the mean (bf16). A difference of equal
- * values leaves the rounding of its operands, of order one: the rms has a floor. */
+/* The outputs agree to `tolerance` of the output's rms, everywhere (fp32) or in the mean (bf16). A
+ * difference of equal values leaves the rounding of its operands, of order one: the rms has a
+ * floor. */
 static void compare(const run *r, uint64_t seed, double tolerance, int mean)
 {
     for (int i = 0; i < sq_model_outputs(r->model); i++) {
@@ -403,7 +411,7 @@ static void check(uint64_t seed, int nodes, sq_precision precision, double toler
     if (sq_reference_run(r.model, shape, input, r.want) != SQ_OK ||
         sq_engine_create(r.model, shape, NULL, precision, &e) != SQ_OK)
         fail_msg("network %llu: %s", (unsigned long long)seed, sq_error());
-    for (int pass = 0; pass < 2; pass++) {   /* a second pass finds memory used before */
+    for (int pass = 0; pass < 2; pass++) { /* a second pass finds memory used before */
         if (sq_engine_run(e, 0, 0, input, r.got) != SQ_OK)
             fail_msg("network %llu: %s", (unsigned long long)seed, sq_error());
         compare(&r, seed, tolerance, precision == SQ_BF16);
