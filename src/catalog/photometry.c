@@ -67,8 +67,8 @@ static void psf_flux(const sq_cutout *c, int band, double x, double y, sq_check 
             seen += p[j][i] * p[j][i];
         }
     if (norm > 0.0 && seen > 0.2 * whole) {
-        out->psf_flux = signal / norm;
-        out->psf_error = sqrt(noise) / norm;
+        out->psf_flux = c->aperture[band] * signal / norm;
+        out->psf_error = c->aperture[band] * sqrt(noise) / norm;
     }
 }
 

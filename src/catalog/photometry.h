@@ -3,7 +3,8 @@
  *
  * At a given position, without deblending. PSF flux: sum P I / s^2 over sum P^2 / s^2 with the
  * sky's variance s^2 as weight, so that bright sources are not weighted by their own noise; its
- * error takes the whole variance plane. Aperture flux: the sum in a circle, pixels on the border by
+ * error takes the whole variance plane; both are brought to total flux by the band's aperture
+ * correction. Aperture flux: the sum in a circle, pixels on the border by
  * the fraction of 5 x 5 subpixels inside, scaled up for unusable pixels up to half of the area. NaN
  * where not measurable. Local, reentrant. */
 #ifndef SQ_CATALOG_PHOTOMETRY_H
