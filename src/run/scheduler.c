@@ -173,7 +173,7 @@ int sq_scheduler_is_settled(const sq_scheduler *s, int phase, uint64_t index)
            sq_bit_get(s->phases[phase].bits, index);
 }
 
-static sq_status end(sq_scheduler *s, sq_outcome outcome)
+sq_status sq_scheduler_end(sq_scheduler *s, sq_outcome outcome)
 {
     if (s->outcome != SQ_OUTCOME_NONE)
         return SQ_OK;
@@ -181,26 +181,14 @@ static sq_status end(sq_scheduler *s, sq_outcome outcome)
     return sq_scheduler_push(s, (sq_action){.kind = SQ_ACTION_END, .outcome = outcome});
 }
 
-/* Everything that waits on a worker goes away, without returning to the queue. */
-static void forget_held(sq_scheduler *s, worker *w)
-{
-    s->in_flight -= w->holding;
-    w->segments = 0;
-    w->holding = 0;
-    w->running = NO_TASK;
-    if (w->alone)
-        s->suspects_running--;
-    w->alone = 0;
-}
-
-static sq_status check_phase_done(sq_scheduler *s)
+sq_status sq_scheduler_check_phase_done(sq_scheduler *s)
 {
     phase_state *p = sq_present(s);
     if (p->settled < p->tasks || s->waiting_barrier)
         return SQ_OK;
     s->waiting_barrier = 1;
     for (size_t i = 0; i < s->worker_count; i++)
-        forget_held(s, &s->workers[i]);
+        sq_scheduler_forget_held(s, &s->workers[i]);
     return sq_scheduler_push(s, (sq_action){.kind = SQ_ACTION_PHASE_DONE, .phase = s->phase});
 }
 
@@ -211,7 +199,7 @@ sq_status sq_scheduler_begin(sq_scheduler *s, double now)
     s->begun = 1;
     s->now = s->none_since = now;
     sq_status rc = sq_scheduler_open_phase(s, 0);
-    return rc == SQ_OK ? check_phase_done(s) : rc;
+    return rc == SQ_OK ? sq_scheduler_check_phase_done(s) : rc;
 }
 
 static sq_status need_worker(sq_scheduler *s, uint32_t id)
@@ -237,17 +225,8 @@ static void heard(sq_scheduler *s, worker *w)
     }
 }
 
-static int held_anywhere(const sq_scheduler *s, uint64_t index)
-{
-    for (size_t i = 0; i < s->worker_count; i++) {
-        if (sq_worker_holds(&s->workers[i], index))
-            return 1;
-    }
-    return 0;
-}
-
 /* Record the end of a task; others that hold it need not begin it. */
-static sq_status settle_now(sq_scheduler *s, uint64_t index, sq_settled state, int others)
+sq_status sq_scheduler_settle_now(sq_scheduler *s, uint64_t index, sq_settled state, int others)
 {
     sq_status rc = SQ_OK;
     count_settled(sq_present(s), index, state);
@@ -275,102 +254,6 @@ static sq_status settle_now(sq_scheduler *s, uint64_t index, sq_settled state, i
                                                 .count = 1}));
     }
     sq_special_remove(&s->specials, index);
-cleanup:
-    return rc;
-}
-
-static sq_status requeue(sq_scheduler *s, uint64_t index, double pause, int suspected)
-{
-    special *task;
-    sq_status rc = sq_special_get(&s->specials, index, &task);
-    if (rc != SQ_OK)
-        return rc;
-    task->suspected |= (uint8_t)suspected;
-    if (task->queued || (task->reissued && held_anywhere(s, index)))
-        return SQ_OK;
-    task->queued = 1;
-    task->reissued = 0;
-    return sq_queue_push(task->suspected ? &s->suspects : &s->retries,
-                         (retry){index, s->now + pause});
-}
-
-static sq_status count_death(sq_scheduler *s, uint32_t id, uint64_t index, int *gone)
-{
-    special *task;
-    sq_status rc = sq_special_get(&s->specials, index, &task);
-    if (rc != SQ_OK)
-        return rc;
-    uint32_t deaths = ++task->deaths;
-    *gone = deaths >= s->limits.deaths;
-    rc = sq_scheduler_push(s, (sq_action){.kind = SQ_ACTION_DEATH,
-                                          .worker = id,
-                                          .phase = s->phase,
-                                          .index = index,
-                                          .count = deaths});
-    if (rc != SQ_OK || !*gone)
-        return rc;
-    rc = sq_scheduler_push(s, (sq_action){.kind = SQ_ACTION_QUARANTINE,
-                                          .worker = id,
-                                          .phase = s->phase,
-                                          .index = index,
-                                          .count = deaths});
-    return rc == SQ_OK ? settle_now(s, index, SQ_SETTLED_QUARANTINED, 1) : rc;
-}
-
-/* What a worker held goes back to the queue. When it died or hung, the task that it executed is
- * charged with a death, and the one after it, which was being read, is suspected with it. */
-static sq_status requeue_held(sq_scheduler *s, uint32_t id, int died)
-{
-    sq_status rc = SQ_OK;
-    worker *w = &s->workers[id];
-    uint64_t running = w->running, holding = w->holding;
-    size_t pieces = w->segments;
-    segment *copy = NULL;
-    if (!holding) {
-        w->running = NO_TASK;
-        return SQ_OK;
-    }
-    SQ_TRY(SQ_ALLOC(copy, pieces, "scheduler ranges"));
-    memcpy(copy, w->held, pieces * sizeof *copy);
-    forget_held(s, w);
-    int next_suspected = died, gone = 0;
-    for (size_t i = 0; i < pieces; i++) {
-        for (uint64_t k = copy[i].first; k < copy[i].first + copy[i].count; k++) {
-            int suspected = 0;
-            if (sq_bit_get(sq_present(s)->bits, k))
-                continue;
-            if (died && k == running) {
-                SQ_TRY(count_death(s, id, k, &gone));
-                if (gone)
-                    continue;
-                suspected = 1;
-            } else if (next_suspected) {
-                suspected = 1;
-                next_suspected = 0;
-            }
-            SQ_TRY(requeue(s, k, 0, suspected));
-        }
-    }
-cleanup:
-    sq_free(copy);
-    return rc;
-}
-
-/* A worker is out: dead or silent for too long. */
-static sq_status drop_worker(sq_scheduler *s, uint32_t id, worker_state state)
-{
-    sq_status rc = SQ_OK;
-    worker *w = &s->workers[id];
-    if (w->state == WORKER_ALIVE) {
-        w->state = state;
-        if (--s->alive == 0)
-            s->none_since = s->now;
-    }
-    w->state = state;
-    w->tile = NO_TILE;
-    SQ_TRY(requeue_held(s, id, 1));
-    SQ_TRY(check_phase_done(s));
-    SQ_TRY(sq_scheduler_feed_idle(s));
 cleanup:
     return rc;
 }
@@ -410,7 +293,7 @@ static sq_status check_drained(sq_scheduler *s)
     const phase_state *p = sq_present(s);
     if (s->phase == s->nphase - 1 && p->settled == p->tasks)
         return SQ_OK; /* its barrier ends the run as complete */
-    return anything_held(s) ? SQ_OK : end(s, s->after_drain);
+    return anything_held(s) ? SQ_OK : sq_scheduler_end(s, s->after_drain);
 }
 
 static sq_status failed(sq_scheduler *s, const sq_notice *n, uint32_t attempt)
@@ -441,11 +324,11 @@ static sq_status failed(sq_scheduler *s, const sq_notice *n, uint32_t attempt)
             return rc;
     }
     if (count >= most)
-        return settle_now(s, n->index, SQ_SETTLED_FAILED, 1);
+        return sq_scheduler_settle_now(s, n->index, SQ_SETTLED_FAILED, 1);
     s->retried++;
     double pause =
         science ? 0 : s->limits.retry_pause * (double)(1u << (count - 1 < 10 ? count - 1 : 10));
-    return requeue(s, n->index, pause, 0);
+    return sq_scheduler_requeue(s, n->index, pause, 0);
 }
 
 static sq_status on_result(sq_scheduler *s, const sq_notice *n)
@@ -482,7 +365,7 @@ static sq_status on_result(sq_scheduler *s, const sq_notice *n)
                                                 .index = n->index,
                                                 .count = 1,
                                                 .attempt = attempt}));
-        SQ_TRY(settle_now(s, n->index, SQ_SETTLED_DONE, task != NULL));
+        SQ_TRY(sq_scheduler_settle_now(s, n->index, SQ_SETTLED_DONE, task != NULL));
         s->infra_in_row = 0;
         s->measured++;
         double weight = s->measured < 100 ? 1.0 / (double)s->measured : 0.01;
@@ -490,7 +373,7 @@ static sq_status on_result(sq_scheduler *s, const sq_notice *n)
     } else {
         SQ_TRY(failed(s, n, attempt));
     }
-    SQ_TRY(check_phase_done(s));
+    SQ_TRY(sq_scheduler_check_phase_done(s));
     SQ_TRY(sq_scheduler_feed(s, n->worker));
     if (!n->ok && !late)
         SQ_TRY(sq_scheduler_feed_idle(s));
@@ -515,7 +398,7 @@ static sq_status on_heartbeat(sq_scheduler *s, const sq_notice *n)
     sq_status rc = SQ_OK;
     worker *w = &s->workers[n->worker];
     if (n->holding == 0 && w->holding && s->now - w->last_assign > s->limits.grace) {
-        SQ_TRY(requeue_held(s, n->worker, 0));
+        SQ_TRY(sq_scheduler_requeue_held(s, n->worker, 0));
         SQ_TRY(sq_scheduler_feed_idle(s));
     }
     SQ_TRY(sq_scheduler_feed(s, n->worker));
@@ -526,53 +409,16 @@ cleanup:
 static sq_status on_drained(sq_scheduler *s, const sq_notice *n)
 {
     sq_status rc = SQ_OK;
-    SQ_TRY(requeue_held(s, n->worker, 0));
+    SQ_TRY(sq_scheduler_requeue_held(s, n->worker, 0));
     SQ_TRY(sq_scheduler_feed(s, n->worker));
 cleanup:
     return rc;
 }
 
-static sq_status check_deadlines(sq_scheduler *s)
-{
-    double limit = s->limits.deadline_factor * s->mean;
-    limit = limit > s->limits.deadline ? limit : s->limits.deadline;
-    if (s->draining) {
-        double left = s->drain_since + s->limits.drain_seconds;
-        limit = s->now > left ? 0 : limit;
-    }
-    for (size_t i = 0; i < s->worker_count; i++) {
-        const worker *w = &s->workers[i];
-        if (w->state != WORKER_ALIVE)
-            continue;
-        double since = w->last_heard > w->last_assign ? w->last_heard : w->last_assign;
-        if (w->running != NO_TASK)
-            since = w->running_since;
-        if (s->now - since <= limit)
-            continue;
-        sq_status rc = drop_worker(s, (uint32_t)i, WORKER_HUNG);
-        if (rc != SQ_OK)
-            return rc;
-    }
-    return SQ_OK;
-}
-
-/* All workers are gone: at once when they are dead, after a while when they may come back. */
-static sq_status check_workers(sq_scheduler *s)
-{
-    int dead = s->worker_count > 0;
-    if (s->alive)
-        return SQ_OK;
-    for (size_t i = 0; i < s->worker_count; i++)
-        dead = dead && s->workers[i].state == WORKER_LOST;
-    if (dead || s->now - s->none_since > s->limits.deadline)
-        return end(s, SQ_OUTCOME_NO_WORKERS);
-    return SQ_OK;
-}
-
 static sq_status on_tick(sq_scheduler *s)
 {
     sq_status rc = SQ_OK;
-    SQ_TRY(check_deadlines(s));
+    SQ_TRY(sq_scheduler_check_deadlines(s));
     if (s->limits.lease > 0 && s->now >= s->limits.lease)
         SQ_TRY(sq_scheduler_drain(s, SQ_OUTCOME_STOPPED));
     SQ_TRY(sq_scheduler_feed_idle(s));
@@ -587,12 +433,12 @@ static sq_status on_phase_ready(sq_scheduler *s, const sq_notice *n)
     if (!s->waiting_barrier || n->phase != s->phase)
         return SQ_OK;
     if (s->phase == s->nphase - 1)
-        return end(s, SQ_OUTCOME_COMPLETE);
+        return sq_scheduler_end(s, SQ_OUTCOME_COMPLETE);
     s->waiting_barrier = 0;
     for (size_t i = 0; i < s->worker_count; i++)
         s->workers[i].tile = NO_TILE;
     SQ_TRY(sq_scheduler_open_phase(s, s->phase + 1));
-    SQ_TRY(check_phase_done(s));
+    SQ_TRY(sq_scheduler_check_phase_done(s));
     for (size_t i = 0; i < s->worker_count; i++)
         SQ_TRY(sq_scheduler_feed(s, (uint32_t)i));
 cleanup:
@@ -613,7 +459,7 @@ static sq_status dispatch(sq_scheduler *s, const sq_notice *n)
     case SQ_NOTICE_DRAINED:
         return on_drained(s, n);
     case SQ_NOTICE_LOST:
-        return drop_worker(s, n->worker, WORKER_LOST);
+        return sq_scheduler_drop_worker(s, n->worker, WORKER_LOST);
     case SQ_NOTICE_PHASE_READY:
         return on_phase_ready(s, n);
     case SQ_NOTICE_STOP:
@@ -645,7 +491,7 @@ sq_status sq_scheduler_notify(sq_scheduler *s, double now, const sq_notice *n)
     }
     if (s->outcome == SQ_OUTCOME_NONE) {
         SQ_TRY(dispatch(s, n));
-        SQ_TRY(check_workers(s));
+        SQ_TRY(sq_scheduler_check_workers(s));
         SQ_TRY(check_drained(s));
     }
 cleanup:

@@ -140,6 +140,17 @@ static inline phase_state *sq_present(sq_scheduler *s)
 
 /* scheduler.c */
 sq_status sq_scheduler_drain(sq_scheduler *s, sq_outcome outcome);
+sq_status sq_scheduler_end(sq_scheduler *s, sq_outcome outcome);
+sq_status sq_scheduler_settle_now(sq_scheduler *s, uint64_t index, sq_settled state, int others);
+sq_status sq_scheduler_check_phase_done(sq_scheduler *s);
+
+/* scheduler_fault.c: failures, deaths, silence. */
+void sq_scheduler_forget_held(sq_scheduler *s, worker *w);
+sq_status sq_scheduler_requeue(sq_scheduler *s, uint64_t index, double pause, int suspected);
+sq_status sq_scheduler_requeue_held(sq_scheduler *s, uint32_t id, int died);
+sq_status sq_scheduler_drop_worker(sq_scheduler *s, uint32_t id, worker_state state);
+sq_status sq_scheduler_check_deadlines(sq_scheduler *s);
+sq_status sq_scheduler_check_workers(sq_scheduler *s);
 
 /* scheduler_pick.c: what to hand out next. */
 sq_status sq_scheduler_open_phase(sq_scheduler *s, int phase);
