@@ -281,7 +281,7 @@ static sq_status time_passes(net *n, double seconds, speed *out)
         double start = sq_cpu_now();
         SQ_TRY(sq_engine_run(n->engine, 0, 0, (const float *const *)n->input, n->output));
         t[0][count] = sq_cpu_now() - start;
-        SQ_TRY(sq_engine_bare(n->engine, 1, &t[1][count], &t[2][count]));
+        SQ_TRY(sq_engine_bare(n->engine, &t[1][count], &t[2][count]));
         count++;
     }
     for (int k = 0; k < 3; k++)

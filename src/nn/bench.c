@@ -85,50 +85,22 @@ cleanup:
     return rc;
 }
 
-static int is_timed(const sq_engine *e, const ex_op *op)
+sq_status sq_engine_bare(sq_engine *e, double *compute, double *moves)
 {
-    return op->kind == EX_PRIMITIVE && (op->output < 0 || e->output[op->output]);
-}
-
-/* One pass over the primitives; best[i]: the least time of operation i so far. */
-static sq_status bare_pass(sq_engine *e, int moves, double *best)
-{
+    *compute = *moves = 0;
+    ex_one_thread();
     for (int i = 0; i < e->ops; i++) {
         ex_op *op = &e->op[i];
-        if (!is_timed(e, op) || (op->type[0] == '(') != moves)
-            continue;
         double start = sq_cpu_now();
-        sq_status rc = nd_check(
-            dnnl_primitive_execute(op->primitive, e->stream, op->args + 1, op->arg), op->name);
+        sq_status rc = ex_run_op(e, op);
         if (rc == SQ_OK)
             rc = nd_check(dnnl_stream_wait(e->stream), op->name);
         if (rc != SQ_OK)
             return rc;
-        best[i] = fmin(best[i], sq_cpu_now() - start);
+        if (op->kind == EX_PRIMITIVE)
+            *(op->type[0] == '(' ? moves : compute) += sq_cpu_now() - start;
     }
     return SQ_OK;
-}
-
-sq_status sq_engine_bare(sq_engine *e, int repeats, double *compute, double *moves)
-{
-    double *best = NULL;
-    sq_status rc;
-    *compute = *moves = 0;
-    ex_one_thread();
-    SQ_TRY(SQ_ALLOC(best, e->ops + 1, "times"));
-    for (int i = 0; i < e->ops; i++)
-        best[i] = INFINITY;
-    for (int k = 0; k < repeats; k++) {
-        SQ_TRY(bare_pass(e, 0, best));
-        SQ_TRY(bare_pass(e, 1, best));
-    }
-    for (int i = 0; i < e->ops; i++) {
-        if (is_timed(e, &e->op[i]) && repeats > 0)
-            *(e->op[i].type[0] == '(' ? moves : compute) += best[i];
-    }
-cleanup:
-    sq_free(best);
-    return rc;
 }
 
 const char *sq_engine_implementation(const sq_engine *e, int i)

@@ -224,7 +224,7 @@ static sq_status run_primitive(sq_engine *e, ex_op *op)
     return rc;
 }
 
-static sq_status run_op(sq_engine *e, ex_op *op)
+sq_status ex_run_op(sq_engine *e, ex_op *op)
 {
     if (op->output >= 0 && !e->output[op->output])
         return SQ_OK;
@@ -283,7 +283,7 @@ sq_status sq_engine_run(sq_engine *e, int first, int last, const float *const *i
         if (op->stage < first || op->stage > last)
             continue;
         double start = e->profile ? sq_cpu_now() : 0;
-        rc = run_op(e, op);
+        rc = ex_run_op(e, op);
         if (e->profile) {
             dnnl_stream_wait(e->stream);
             op->seconds = sq_cpu_now() - start;

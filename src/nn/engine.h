@@ -176,6 +176,7 @@ sq_status ex_apply_posts(sq_engine *e, const fx_node *f, int from, int view);
 
 /* engine.c: ask oneDNN's runtime for one thread in this thread. */
 void ex_one_thread(void);
+sq_status ex_run_op(sq_engine *e, ex_op *op);
 
 /* arena.c: places for the arena's buffers. */
 sq_status ex_plan_arena(sq_engine *e);

@@ -10,11 +10,10 @@
 sq_status sq_bench_convolution(int channels, int side, sq_precision precision, double seconds,
                                double *flops);
 
-/* The sum over the engine's primitives, called one after the other with nothing in between, as a program without an
- * engine would: *compute over those that the model's nodes ask for, *moves over the reorders that layouts add. Each
- * with its best time of `repeats` passes. The engine must have run a complete pass with inputs and outputs that are
- * still there; its results are void afterwards. */
-sq_status sq_engine_bare(sq_engine *engine, int repeats, double *compute, double *moves);
+/* One more pass with the caller's memory of the last one, each primitive timed by itself: *compute is the sum over
+ * those that the model's nodes ask for (what a program that calls oneDNN itself must spend), *moves over the reorders
+ * that layouts add. All stages must have been run, with inputs and outputs that are still there. */
+sq_status sq_engine_bare(sq_engine *engine, double *compute, double *moves);
 
 /* The implementation that operation i uses: "jit:avx512_core", "naive" ... */
 const char *sq_engine_implementation(const sq_engine *engine, int i);
