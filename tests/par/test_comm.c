@@ -179,7 +179,7 @@ static void parts_of_a_communicator_work_alone(void **state)
     sq_comm_barrier(world);
 }
 
-enum { MESSAGES = 3000 };
+enum { MESSAGES = 500 };
 
 static void messages_arrive_once_in_order(void **state)
 {
