@@ -13,6 +13,7 @@ import tempfile
 
 import h5py
 import numpy as np
+from astropy.io import fits
 from scipy.spatial import cKDTree
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -121,6 +122,34 @@ def test_missing_band(folder, sky):
     assert np.median(c["mag_u_err"]) > np.median(full["mag_u_err"])
 
 
+def test_shift(folder, sky):
+    """Pixels moved by 2 against the network's cells of 4 pixels: the same bright sources, within their errors."""
+    moved = os.path.join(folder, "moved")
+    os.makedirs(moved)
+    for name in sorted(os.listdir(sky)):
+        if name.endswith("-psf.fits"):
+            shutil.copy(os.path.join(sky, name), moved)
+        elif name.endswith(".fits"):
+            with fits.open(os.path.join(sky, name)) as hdus:
+                for hdu in hdus:
+                    if hdu.data is not None and hdu.data.ndim == 2:
+                        hdu.data = np.roll(hdu.data, (-2, -2), (0, 1))
+                    for key in ("CRPIX1", "CRPIX2"):
+                        if key in hdu.header:
+                            hdu.header[key] -= 2
+                    for key in ("CHECKSUM", "DATASUM"):
+                        hdu.header.pop(key, None)
+                hdus.writeto(os.path.join(moved, name))
+    skyquilt("run", configure(folder, "shift", moved), "--quiet")
+    skyquilt("run", configure(folder, "still", sky), "--quiet")
+    a, b = (read(os.path.join(folder, n, "release.h5")) for n in ("still", "shift"))
+    inside = (abs(a["x"] - 255) < 240) & (abs(a["y"] - 255) < 240) & (a["mag_r"] < 21.5)
+    distance, row = cKDTree(plane(b, 2.0)).query(plane(a, 2.0)[inside])
+    assert inside.sum() > 20 and (distance < 0.6).mean() > 0.95, (inside.sum(), (distance < 0.6).mean())
+    change = abs(a["mag_r"][inside] - b["mag_r"][row])[distance < 0.6] / a["mag_r_err"][inside][distance < 0.6]
+    assert np.median(change) < 1
+
+
 def test_models(folder, sky):
     """A model that does not fit is refused with the key that is wrong."""
     cases = [({"kind": "clusters"}, (), "clusters"), ({}, ("tile",), "skyquilt.tile"), ({"halo": "x"}, (), "skyquilt.halo"),
@@ -145,5 +174,6 @@ with tempfile.TemporaryDirectory() as place:
     test_science(place, sky_folder)
     test_columns(place)
     test_missing_band(place, sky_folder)
+    test_shift(place, sky_folder)
     test_models(place, sky_folder)
-print("catalog probe: ranks, science, columns, missing band and models checked")
+print("catalog probe: ranks, science, columns, missing band, shift and models checked")
