@@ -180,6 +180,11 @@ void sq_comm_destroy(sq_comm *comm)
     sq_free(comm);
 }
 
+void sq_comm_forget(sq_comm *comm)
+{
+    sq_free(comm);
+}
+
 /* How bad a status is for the job as a whole. */
 static int badness(sq_status code)
 {

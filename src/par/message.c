@@ -160,5 +160,6 @@ void sq_mailbox_destroy(sq_mailbox *box)
         sq_free(one);
     }
     /* What a lost rank never took is left to the transport: MPI may still read those buffers. */
+    sq_comm_forget(box->comm);
     sq_free(box);
 }
