@@ -34,6 +34,7 @@ typedef struct job {
     const sq_validate_options *options;
     side truth, found;
     const double *probability; /* of the detections, NULL: all are certain */
+    const double *flags;       /* NULL without a bit to reject */
     footprint footprint;
     polygon *region;
     sq_bootstrap *bootstrap;
@@ -188,6 +189,8 @@ static sq_status load(job *job)
     SQ_TRY(footprint_read(job->found.columns.file, &job->footprint));
     if (o->region)
         SQ_TRY(polygon_create(o->region, o->vertices, &job->region));
+    if (o->reject)
+        SQ_TRY(catalog_column(&job->found.columns, "flags", &job->flags));
     SQ_TRY(drop_repeats(&job->truth));
     report->truth_rows = job->truth.n;
     report->catalog_rows = job->found.n;
@@ -206,7 +209,8 @@ static sq_status match(job *job, double threshold)
     side *t = &job->truth, *f = &job->found;
     for (int64_t i = 0; i < f->n; i++) {
         f->match[i] = isfinite(f->ra[i]) && isfinite(f->dec[i]) &&
-                      (!job->probability || job->probability[i] >= threshold);
+                      (!job->probability || job->probability[i] >= threshold) &&
+                      (!job->flags || !((uint64_t)job->flags[i] & job->options->reject));
         f->count[i] = f->match[i] && f->inside[i];
     }
     memcpy(t->count, t->inside, (size_t)t->n);

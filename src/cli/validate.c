@@ -49,6 +49,7 @@ static void help(void)
         "    --threshold P      count detections of at least this probability, default 0.5 "
         "(the\n"
         "                       reliability takes all)\n"
+        "    --reject BITS      leave out rows with one of these bits in the column flags\n"
         "    --region LIST      only inside the polygon RA,DEC,RA,DEC,RA,DEC[,...] in deg\n"
         "    --margin ARCSEC    leave out this much along the border of the footprint, default 2\n"
         "    --json FILE        write the whole report as JSON\n"
@@ -159,6 +160,8 @@ static sq_status take(int option, const char *name, const char *value, arguments
         return read_bins(value, a);
     case 'p':
         return read_number(name, value, &o->threshold);
+    case 'R':
+        return read_whole(name, value, 4294967295.0, &o->reject);
     case 'r':
         return read_region(value, a);
     case 'M':
@@ -186,23 +189,13 @@ static sq_status take(int option, const char *name, const char *value, arguments
 
 static sq_status read_arguments(int argc, char **argv, arguments *a)
 {
-    static const struct option table[] = {{"truth", 1, 0, 't'},
-                                          {"table", 1, 0, 'T'},
-                                          {"match", 1, 0, 'm'},
-                                          {"tolerance", 1, 0, 'o'},
-                                          {"band", 1, 0, 'b'},
-                                          {"limit", 1, 0, 'l'},
-                                          {"bright", 1, 0, 'L'},
-                                          {"bins", 1, 0, 'B'},
-                                          {"threshold", 1, 0, 'p'},
-                                          {"region", 1, 0, 'r'},
-                                          {"margin", 1, 0, 'M'},
-                                          {"json", 1, 0, 'j'},
-                                          {"seed", 1, 0, 's'},
-                                          {"replicas", 1, 0, 'n'},
-                                          {"quiet", 0, 0, 'q'},
-                                          {"help", 0, 0, 'h'},
-                                          {0, 0, 0, 0}};
+    static const struct option table[] = {
+        {"truth", 1, 0, 't'},     {"table", 1, 0, 'T'},  {"match", 1, 0, 'm'},
+        {"tolerance", 1, 0, 'o'}, {"band", 1, 0, 'b'},   {"limit", 1, 0, 'l'},
+        {"bright", 1, 0, 'L'},    {"bins", 1, 0, 'B'},   {"threshold", 1, 0, 'p'},
+        {"region", 1, 0, 'r'},    {"reject", 1, 0, 'R'}, {"margin", 1, 0, 'M'},
+        {"json", 1, 0, 'j'},      {"seed", 1, 0, 's'},   {"replicas", 1, 0, 'n'},
+        {"quiet", 0, 0, 'q'},     {"help", 0, 0, 'h'},   {0, 0, 0, 0}};
     int option, index = 0;
     sq_validate_defaults(&a->options);
     optind = 1;

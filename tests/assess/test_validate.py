@@ -242,6 +242,15 @@ class Validate(unittest.TestCase):
         strict, _ = self.run_it("release.h5", "--tolerance", "0.05")
         self.assertLess(strict["summary"]["matched"], loose["summary"]["matched"])
 
+    def test_flagged_rows_are_left_out(self):
+        flags = np.arange(len(self.cat["ra"])) % 8
+        write(self.path("flags.h5"), {**self.cat, "flags": flags.astype(np.uint32)}, "catalog/")
+        report, _ = self.run_it("flags.h5", "--reject", "6")
+        keep = (flags & 6) == 0
+        t, c = oracle(self.truth, {k: v[keep] for k, v in self.cat.items()}, 0.5,
+                      lambda s: np.isfinite(s["ra"]))
+        self.check_counts(report, t, c)
+
     def test_same_seed_same_bytes(self):
         first = json.dumps(self.run_it("release.h5", "--seed", "9")[0])
         self.assertEqual(first, json.dumps(self.run_it("release.h5", "--seed", "9")[0]))
@@ -278,6 +287,7 @@ class Validate(unittest.TestCase):
             (["release.h5", "--truth", "truth.h5", "--bins", "20"], 1, "LOW,STEP"),
             (["release.h5", "--truth", "truth.h5", "--seed", "-1"], 1, "whole number"),
             (["release.h5", "--truth", "truth.h5", "--json", "none/x.json"], 4, "none/x.json"),
+            (["release.h5", "--truth", "truth.h5", "--reject", "1"], 1, "flags"),
             (["release.h5", "--truth", "truth.h5", "--wrong"], 1, "unknown option"),
         ]
         for arguments, code, message in cases:

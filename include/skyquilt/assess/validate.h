@@ -33,9 +33,10 @@ typedef struct sq_validate_options {
     double limit;                /* faint end of the summary in mag; NaN: none */
     double bright;               /* bright end; NaN: none */
     double threshold;            /* detection probability of the counted detections */
-    double margin;               /* arcsec from the footprint's border that are left out */
-    double bin_low, bin_step;    /* NaN: chosen */
-    const double *region;        /* polygon ra, dec, ra, dec, ...; NULL: none */
+    uint64_t reject; /* detections with one of these bits in the column flags do not exist */
+    double margin;   /* arcsec from the footprint's border that are left out */
+    double bin_low, bin_step; /* NaN: chosen */
+    const double *region;     /* polygon ra, dec, ra, dec, ...; NULL: none */
     int vertices;
     uint64_t seed;
     int replicas;
