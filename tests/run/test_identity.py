@@ -32,7 +32,7 @@ def check(good, message):
 
 
 def write_config(path, **own):
-    execution = {k: own.pop(k) for k in ("shuffle", "segment", "walltime", "deflate", "max_range")
+    execution = {k: own.pop(k) for k in ("shuffle", "segment", "walltime", "deflate", "max_range", "deadline", "drain")
                  if k in own}
     with open(path, "w") as f:
         f.write("probe: testmap\nseed: 5\nprecision: fp32\n")
@@ -70,6 +70,17 @@ def processes(parent):
             except (OSError, IndexError):
                 pass
     return found
+
+
+def rank_of(pid):
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as f:
+            for entry in f.read().split(b"\0"):
+                if entry.startswith(b"OMPI_COMM_WORLD_RANK="):
+                    return int(entry.split(b"=")[1])
+    except OSError:
+        pass
+    return -1
 
 
 def kill_after(seconds, ranks, config, output, how=signal.SIGKILL):
@@ -203,6 +214,28 @@ def main():
             run(rng.choice((1, 2, 3, 5)), slow, folder)
             same(want, contents(f"{folder}/release.h5"), f"seed {seed}, kill {kills}")
         check(cut > KILLS // 3, f"only {cut} kills hit a run")
+        # A worker killed under a launcher that goes on: the others finish, the next execution makes the release.
+        lost = write_config(f"{top}/lost.yaml", fail_every=17, task_seconds=0.03, deadline=2, drain=2)
+        p = subprocess.Popen(["mpirun", "--enable-recovery", "-n", "4", PROGRAM, lost, f"{top}/lost"],
+                             env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        victim = None
+        for _ in range(200):
+            time.sleep(0.05)
+            if os.path.exists(f"{top}/lost/phase-0"):
+                victim = [pid for pid in processes(p.pid) if rank_of(pid) == 2]
+                break
+        check(victim, "no worker to kill")
+        os.kill(victim[0], signal.SIGKILL)
+        p.wait(timeout=60)
+        with open(f"{top}/lost/exit.json") as f:
+            verdict = json.load(f)
+        check(verdict["exit_code"] == 3 and verdict["counts"]["done"] + verdict["counts"]["failed"] == verdict["counts"]["total"],
+              f"after a lost worker: {verdict}")
+        run(3, lost, f"{top}/lost")
+        got = contents(f"{top}/lost/release.h5")
+        for name in want:
+            if name != "patches" and not name.startswith(("provenance", "manifest")):
+                check(got[name] == want[name], f"lost worker: {name} differs")
         # A stop on request: exit 3, then the rest.
         folder = f"{top}/stopped"
         stopped = subprocess.Popen(command(1, slow, folder), env=ENV, stdout=subprocess.DEVNULL,
