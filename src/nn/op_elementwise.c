@@ -113,8 +113,8 @@ sq_status nn_infer_binary(nn_call *call)
     const nn_tensor *a = call->in[0], *b = call->in[1];
     int rank;
     int64_t dim[SQ_MAX_RANK];
-    if (call->model->opset < 7)
-        return nn_fail(call, SQ_ERR_UNSUPPORTED, "needs operator set 7 or later");
+    if (call->model->opset < 7 && nn_attr_find(call->node, "axis"))
+        return nn_fail(call, SQ_ERR_UNSUPPORTED, "an axis, as before operator set 7");
     if (a->type != b->type || a->type == NN_BOOL)
         return nn_fail(call, SQ_ERR_CONFIG, "types %s and %s", nn_type_name(a->type),
                        nn_type_name(b->type));

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import torch
 
-PROGRAM, FOLDER = sys.argv[1], sys.argv[2]
+PROGRAM, FOLDER = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 failures = []
 
 
