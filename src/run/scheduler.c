@@ -25,6 +25,7 @@ static void set_defaults(sq_scheduler_limits *l)
     l->depth = l->depth ? l->depth : 2;
     l->max_range = l->max_range ? l->max_range : 64;
     l->range_seconds = l->range_seconds > 0 ? l->range_seconds : 30;
+    l->hold_seconds = l->hold_seconds > 0 ? l->hold_seconds : 1;
     l->deadline = l->deadline > 0 ? l->deadline : 600;
     l->deadline_factor = l->deadline_factor > 0 ? l->deadline_factor : 50;
     l->slow_factor = l->slow_factor > 0 ? l->slow_factor : 3;

@@ -229,6 +229,22 @@ cleanup:
     return rc;
 }
 
+/* How many tasks a worker should hold. Results are reported in batches, so that with short tasks it
+ * takes more than the next one to bridge the time between two reports; less toward the end, where
+ * what waits is missed elsewhere. */
+static uint64_t depth_now(const sq_scheduler *s)
+{
+    uint64_t depth = s->limits.depth;
+    if (s->mean > 0 && s->fresh) {
+        double wanted = s->limits.hold_seconds / s->mean;
+        uint64_t share = depth + s->fresh / (2 * (uint64_t)(s->alive ? s->alive : 1));
+        uint64_t most = share < s->limits.max_range ? share : s->limits.max_range;
+        uint64_t bridge = wanted < (double)most ? (uint64_t)wanted : most;
+        depth = bridge > depth ? bridge : depth;
+    }
+    return depth;
+}
+
 static sq_status give_one(sq_scheduler *s, uint32_t id, int *given)
 {
     worker *w = &s->workers[id];
@@ -262,7 +278,7 @@ sq_status sq_scheduler_feed(sq_scheduler *s, uint32_t id)
     worker *w = &s->workers[id];
     int given = 1;
     while (given && w->state == WORKER_ALIVE && !s->draining && !s->waiting_barrier &&
-           s->outcome == SQ_OUTCOME_NONE && !w->alone && w->holding < s->limits.depth)
+           s->outcome == SQ_OUTCOME_NONE && !w->alone && w->holding < depth_now(s))
         SQ_TRY(give_one(s, id, &given));
     if (w->state == WORKER_ALIVE && !w->holding && !w->idle) {
         SQ_TRY(SQ_GROW(s->idle, s->idle_capacity, s->idle_count + 1, "idle workers"));

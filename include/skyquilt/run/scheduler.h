@@ -41,6 +41,7 @@ typedef struct sq_phase_plan {
 typedef struct sq_scheduler_limits {
     uint32_t depth;         /* tasks that a worker holds at least [2] */
     uint32_t max_range;     /* largest hand-out [64] */
+    double hold_seconds;    /* and enough for so long, while there is plenty [1] */
     double range_seconds;   /* a hand-out should not take longer [30] */
     double deadline;        /* a task that runs longer makes its worker count as hung [600] */
     double deadline_factor; /* and longer than this many mean task times [50] */
