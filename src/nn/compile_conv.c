@@ -87,13 +87,17 @@ static sq_status weight_layouts(conv *c)
     return rc;
 }
 
-/* Whether a window has no tap on the image along some dimension. oneDNN 2.6's AMX convolutions read
- * a null pointer there. */
+/* Whether a window has no tap on the image along some dimension, or some output of a transposed
+ * convolution gets nothing because windows do not meet. oneDNN 2.6 follows null pointers in the one
+ * (AMX) and writes outside its memory in the other. */
 static int has_empty_window(const conv *c)
 {
-    for (int d = 0; d < c->w.n && !c->transposed; d++) {
+    for (int d = 0; d < c->w.n; d++) {
         int64_t in = c->w.in[d] - (c->f->pad_begin[d] + c->f->pad_end[d]);
-        for (int64_t o = 0; o < c->w.out[d]; o++) {
+        if (c->transposed && c->w.stride[d] > 1 &&
+            (c->w.dilation[d] > 1 || c->w.kernel[d] < c->w.stride[d]))
+            return 1;
+        for (int64_t o = 0; !c->transposed && o < c->w.out[d]; o++) {
             int64_t at = o * c->w.stride[d] - c->window.begin[d], k = 0;
             while (k < c->w.kernel[d] && (at < 0 || at >= in)) {
                 at += c->w.dilation[d];

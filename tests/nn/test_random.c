@@ -312,15 +312,50 @@ static void add_matmul(net *n, const value *x)
     add_node(n, "MatMul", in, y->name, 0);
 }
 
+/* act(affine(batchnorm(conv(relu(conv(x))))) + x): everything that is fused into one convolution; x
+ * may be read again later. */
+static void add_residual(net *n, const value *x)
+{
+    static const char *const names[] = {"Relu", "Tanh"};
+    int64_t c = x->dim[1], wdim[4] = {c, c, 3, 3}, pads[4] = {1, 1, 1, 1}, each[4] = {1, c, 1, 1};
+    char in[128], list[7][16];
+    for (int i = 0; i < 7; i++)
+        snprintf(list[i], sizeof list[i], "t%d", ++n->names);
+    snprintf(in, sizeof in, "%s,%s", x->name, weights(n, 4, wdim, 0.3 / sqrt((double)c), 0));
+    add_node(n, "Conv", in, list[5], 1, attr_ints("pads", 4, pads));
+    add_node(n, "Relu", list[5], list[6], 0);
+    snprintf(in, sizeof in, "%s,%s", pick(n, 4) ? list[6] : x->name,
+             weights(n, 4, wdim, 0.3 / sqrt((double)c), 0));
+    add_node(n, "Conv", in, list[0], 1, attr_ints("pads", 4, pads));
+    snprintf(in, sizeof in, "%s", list[0]);
+    for (int i = 0; i < 4; i++)
+        snprintf(in + strlen(in), sizeof in - strlen(in), ",%s",
+                 weights(n, 1, &c, i == 3 ? 0.05 : 0.4, i == 0 || i == 3 ? 1 : 0));
+    add_node(n, "BatchNormalization", in, list[1], 0);
+    snprintf(in, sizeof in, pick(n, 2) ? "%s,%s" : "%2$s,%1$s", list[1],
+             weights(n, 4, each, 0.3, 1.5));
+    add_node(n, pick(n, 2) ? "Mul" : "Sub", in, list[2], 0);
+    snprintf(in, sizeof in, pick(n, 2) ? "%s,%s" : "%2$s,%1$s", list[2], x->name);
+    add_node(n, "Add", in, list[3], 0);
+    value *y = add_value(n, c, x->dim[2], x->dim[3]);
+    if (pick(n, 2)) {
+        add_node(n, names[pick(n, 2)], list[3], y->name, 0);
+    } else {
+        add_node(n, "Sigmoid", list[3], list[4], 0);
+        snprintf(in, sizeof in, "%s,%s", list[3], list[4]);
+        add_node(n, "Mul", in, y->name, 0);
+    }
+}
+
 typedef void builder(net *n, const value *x);
 
 static void build(net *n, uint64_t seed, int nodes)
 {
-    static builder *const builders[] = {add_conv,       add_conv,       add_conv,      add_conv,
-                                        add_activation, add_activation, add_batchnorm, add_binary,
-                                        add_binary,     add_concat,     add_slice,     add_split,
-                                        add_pool,       add_resize,     add_gate,      add_pad,
-                                        add_move,       add_deconv,     add_softmax,   add_matmul};
+    static builder *const builders[] = {
+        add_residual, add_residual,   add_residual,   add_conv,      add_conv,   add_conv,
+        add_conv,     add_activation, add_activation, add_batchnorm, add_binary, add_binary,
+        add_concat,   add_slice,      add_split,      add_pool,      add_resize, add_gate,
+        add_pad,      add_move,       add_deconv,     add_softmax,   add_matmul};
     memset(n, 0, sizeof *n);
     sq_rng_init(&n->rng, seed, 7, 0);
     value *x = add_value(n, 1 + pick(n, 33), 6 + pick(n, 8), 6 + pick(n, 8));
