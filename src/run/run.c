@@ -232,7 +232,6 @@ static sq_status process(execution *x, sq_outcome *outcome)
         mine = sq_worker_create(&setup, &worker);
     }
     SQ_TRY(sq_comm_agree(x->comm, mine));
-    sq_signals_install();
     rc = x->rank == 0 ? control(x, worker, &fate) : work(x, worker, &fate);
     sq_signals_restore();
     *outcome = (sq_outcome)fate.outcome;
@@ -371,7 +370,10 @@ sq_status sq_run(const sq_comm *comm, const sq_run_options *options, sq_run_verd
                    .started = sq_now()};
     *verdict = (sq_run_verdict){0};
     sq_timestamp(x.started_text, sizeof x.started_text);
+    /* A request to stop may come while the run is still being set up. */
+    sq_signals_install();
     sq_status rc = execute(&x);
+    sq_signals_restore();
     if (x.rank == 0)
         rc = leave_verdict(&x, rc);
     if (!verdict->abandoned) {

@@ -240,7 +240,10 @@ def main():
         folder = f"{top}/stopped"
         stopped = subprocess.Popen(command(1, slow, folder), env=ENV, stdout=subprocess.DEVNULL,
                                    stderr=subprocess.DEVNULL)
-        time.sleep(1)
+        for _ in range(400):
+            time.sleep(0.05)
+            if os.path.exists(f"{folder}/ledger") and os.path.getsize(f"{folder}/ledger") > 0:
+                break
         stopped.send_signal(signal.SIGUSR1)
         check(stopped.wait(timeout=60) == 3, f"a stopped run left {stopped.returncode}")
         run(3, slow, folder)
