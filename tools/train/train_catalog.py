@@ -3,8 +3,9 @@
     python3 tools/train/train_catalog.py --sky tools/train/sdss_train.yaml --out build-train --hours 2
 
 Every chunk of samples has a seed of its own, so no sample is seen in two runs and validation (seed 1) is never
-trained on. Checkpoints are written every few minutes; the same command goes on from the last one. The learning
-rate follows a cosine over the hours given, counted in seconds of training.
+trained on. Checkpoints are written every few minutes; the same command goes on from the last one, and with more
+--hours than before it trains longer. --start begins with the weights, steps and seeds of another checkpoint, such as
+tools/models/sdss.checkpoint.pt. The learning rate follows a cosine over the hours given, counted in seconds of training.
 """
 
 import argparse
@@ -152,6 +153,7 @@ def main():
     p.add_argument("--rate", type=float, default=2e-3)
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--bf16", action="store_true")
+    p.add_argument("--start", help="checkpoint to begin with when --out has none yet")
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     os.makedirs(a.out, exist_ok=True)
@@ -166,11 +168,13 @@ def main():
     optimiser = torch.optim.AdamW(net.parameters(), lr=a.rate, weight_decay=1e-4)
     state = {"step": 0, "seconds": 0.0, "seed": FIRST_SEED}
     checkpoint = os.path.join(a.out, "checkpoint.pt")
-    if os.path.exists(checkpoint):
-        saved = torch.load(checkpoint)
-        net.load_state_dict(saved["net"])
+    begin = checkpoint if os.path.exists(checkpoint) else a.start
+    if begin:
+        saved = torch.load(begin)
         average.load_state_dict(saved["average"])
-        optimiser.load_state_dict(saved["optimiser"])
+        net.load_state_dict(saved.get("net", saved["average"]))
+        if "optimiser" in saved:
+            optimiser.load_state_dict(saved["optimiser"])
         state = saved["state"]
     chunks = Chunks(a, state["seed"])
     log = open(os.path.join(a.out, "train.log"), "a", buffering=1)
