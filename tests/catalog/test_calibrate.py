@@ -47,7 +47,7 @@ def catalogue(n, rng):
 
 def main():
     found, truth = catalogue(40000, np.random.default_rng(3))
-    result, count = calibrate.fit(found, truth, BANDS, limit=99)
+    result, count = calibrate.fit(found, truth, BANDS, limit=99, offsets=True, probability=True)
     assert count > 10000
     snr = np.exp(np.array(result["ln_snr"]))
     for key in ["position", "flux_g", "flux_r", *calibrate.SHAPES]:

@@ -3,10 +3,11 @@
     python3 tools/train/calibrate.py RELEASE TRUTH MODEL.onnx OUT.onnx --name sdss-1a
 
 RELEASE is a run of MODEL (its calibration is replaced) over a survey of seeds that trained nothing, with a low threshold (0.02).
-Matched sources are sorted into bins of the matched filter's S/N. In each bin the widths are multiplied so
-that half of the way, in the logarithm, between what the central 68% and the central 90% of the residuals ask for; the
-mean ln flux is moved by the median residual. The detection probability gets a logistic map fitted to "is matched to
-a true source within the limit of the training", which is what the network was asked. Weights are not touched, and the release
+Matched sources are sorted into bins of the matched filter's S/N. In each bin the widths are multiplied half
+of the way, in the logarithm, between what the central 68% and the central 90% of the residuals ask for. Further, when asked for: the
+mean ln flux is moved by the median residual (--offsets: one for stars and galaxies, so what cures faint galaxies may
+bias stars), and the detection probability gets a logistic map fitted to "is matched to a true source within the limit of
+the training" (--probability: it moves the sources at a threshold too). Weights are not touched, and the release
 keeps what was before calibration in its columns *_raw.
 """
 
@@ -128,7 +129,8 @@ def bins_of(snr, least):
     return out
 
 
-def fit(found, truth, bands, reference="r", limit=np.inf, least=60):
+def fit(found, truth, bands, reference="r", limit=np.inf, least=60, offsets=False,
+        probability=False):
     used = {k: v[found["detection_probability_raw"] >= 0.5] for k, v in found.items()}
     mine, theirs = pairs(used, truth, 1.0)
     f = {k: v[mine].astype(float) for k, v in used.items()}
@@ -154,7 +156,7 @@ def fit(found, truth, bands, reference="r", limit=np.inf, least=60):
             with np.errstate(divide="ignore"):
                 residual = np.log(t["flux_" + b][rows]) - np.log(f["flux_" + b][rows])
             width = f["mag_err_raw_" + b][rows] / 1.0857362
-            offset = np.clip(np.median(residual), -0.5, 0.5)
+            offset = np.clip(np.median(residual), -0.5, 0.5) if offsets else 0.0
             result["offset_" + b].append(offset)
             result["flux_" + b].append(width_factor((residual - offset) / width))
         for s in SHAPES:
@@ -162,11 +164,13 @@ def fit(found, truth, bands, reference="r", limit=np.inf, least=60):
             delta, width = shape[s]
             result[s].append(width_factor((delta / width)[both]) if both.sum() >= least // 2
                              else (result[s][-1] if result[s] else 1.0))
-    deep = 31.4 - 2.5 * np.log10(truth["flux_" + reference]) < limit
-    rows, _ = pairs(found, {k: truth[k][deep] for k in ("ra", "dec")}, 0.8)
-    real = np.zeros(len(found["ra"]))
-    real[rows] = 1
-    result["probability"] = logistic(logit(found["detection_probability_raw"]), real)
+    result["probability"] = [0.0, 1.0]
+    if probability:
+        deep = 31.4 - 2.5 * np.log10(truth["flux_" + reference]) < limit
+        rows, _ = pairs(found, {k: truth[k][deep] for k in ("ra", "dec")}, 0.8)
+        real = np.zeros(len(found["ra"]))
+        real[rows] = 1
+        result["probability"] = logistic(logit(found["detection_probability_raw"]), real)
     return result, len(mine)
 
 
@@ -177,6 +181,8 @@ def main():
     p.add_argument("model")
     p.add_argument("out")
     p.add_argument("--name", required=True, help="of the calibration, with its version")
+    p.add_argument("--offsets", action="store_true", help="also move the mean ln fluxes")
+    p.add_argument("--probability", action="store_true", help="also map the detection probability")
     a = p.parse_args()
     with open(a.model, "rb") as f:
         rest, entries = split_model(f.read())
@@ -184,7 +190,7 @@ def main():
         raise SystemExit(f"{a.model}: is calibrated already; the release must come from the network as exported")
     bands = entries["skyquilt.bands"].split(",")
     result, count = fit(columns(a.release, "catalog"), columns(a.truth), bands, entries["skyquilt.reference"],
-                        float(entries["skyquilt.limit"]))
+                        float(entries["skyquilt.limit"]), offsets=a.offsets, probability=a.probability)
     entries["skyquilt.calibration"] = a.name
     entries["skyquilt.calibration_sources"] = str(count)
     entries["skyquilt.calibration_knots"] = str(len(result["ln_snr"]))
