@@ -243,6 +243,15 @@ static sq_status fill_row(catalog_probe *p, const sq_place *place, const sq_cuto
     return sq_catalog_rows_add(p->rows, row);
 }
 
+/* The network's fluxes are in units of the PSF images, which may lack the wings. */
+static sq_catalog_source to_total_flux(const sq_catalog_source *source, const sq_cutout *c)
+{
+    sq_catalog_source out = *source;
+    for (int b = 0; b < c->nband; b++)
+        out.ln_flux[b] += log(c->aperture[b]);
+    return out;
+}
+
 static sq_status process(void *self, const sq_task *task, const sq_place *place, void *input,
                          sq_product *product)
 {
@@ -257,7 +266,8 @@ static sq_status process(void *self, const sq_task *task, const sq_place *place,
     SQ_TRY(sq_decoder_collect(p->decoder, p->threshold, &source, &count));
     sq_catalog_rows_clear(p->rows);
     for (int64_t i = 0; i < count; i++) {
-        sq_catalog_row row = {.net = &p->net, .source = &source[i]};
+        sq_catalog_source total = to_total_flux(&source[i], c);
+        sq_catalog_row row = {.net = &p->net, .source = &total};
         if (belongs(place, c, p, &row))
             SQ_TRY(fill_row(p, place, c, &row));
     }
