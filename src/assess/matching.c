@@ -15,17 +15,17 @@ static sq_status nearest_agreeing(const match_list *from, const match_list *to, 
                                   double tolerance, int64_t *nearest)
 {
     sq_status rc;
-    zones *z = NULL;
-    zone_hits hits = {0};
-    SQ_TRY(zones_create(SQ_METRIC_SKY, to->n, to->ra, to->dec, to->use, radius, &z));
+    sq_zones *z = NULL;
+    sq_zone_hits hits = {0};
+    SQ_TRY(sq_zones_create(SQ_METRIC_SKY, to->n, to->ra, to->dec, to->use, radius, &z));
     for (int64_t i = 0; i < from->n; i++) {
-        zone_hit best = {-1, INFINITY};
+        sq_zone_hit best = {-1, INFINITY};
         nearest[i] = -1;
         if (from->use && !from->use[i])
             continue;
-        SQ_TRY(zones_query(z, from->ra[i], from->dec[i], &hits));
+        SQ_TRY(sq_zones_query(z, from->ra[i], from->dec[i], &hits));
         for (size_t k = 0; k < hits.count; k++) {
-            zone_hit h = hits.hit[k];
+            sq_zone_hit h = hits.hit[k];
             if (!agree(from, i, to, h.index, tolerance))
                 continue;
             if (h.d2 < best.d2 || (h.d2 == best.d2 && h.index < best.index))
@@ -35,7 +35,7 @@ static sq_status nearest_agreeing(const match_list *from, const match_list *to, 
     }
 cleanup:
     sq_free(hits.hit);
-    zones_destroy(z);
+    sq_zones_destroy(z);
     return rc;
 }
 

@@ -132,17 +132,17 @@ static sq_status drop_repeats(side *truth)
 {
     sq_status rc;
     const double *tile;
-    zones *z = NULL;
-    zone_hits hits = {0};
+    sq_zones *z = NULL;
+    sq_zone_hits hits = {0};
     SQ_TRY(catalog_optional(&truth->columns, "tile", &tile));
     if (!tile)
         return SQ_OK;
-    SQ_TRY(zones_create(SQ_METRIC_SKY, truth->n, truth->ra, truth->dec, truth->match, same_source,
-                        &z));
+    SQ_TRY(sq_zones_create(SQ_METRIC_SKY, truth->n, truth->ra, truth->dec, truth->match,
+                           same_source, &z));
     for (int64_t i = 0; i < truth->n; i++) {
         if (!truth->match[i])
             continue;
-        SQ_TRY(zones_query(z, truth->ra[i], truth->dec[i], &hits));
+        SQ_TRY(sq_zones_query(z, truth->ra[i], truth->dec[i], &hits));
         for (size_t k = 0; k < hits.count; k++) {
             int64_t j = hits.hit[k].index;
             double a = truth->flux[i], b = truth->flux[j];
@@ -152,7 +152,7 @@ static sq_status drop_repeats(side *truth)
     }
 cleanup:
     sq_free(hits.hit);
-    zones_destroy(z);
+    sq_zones_destroy(z);
     return rc;
 }
 

@@ -34,13 +34,5 @@ sq_status sq_zones_query(const sq_zones *z, double a, double b, sq_zone_hits *hi
 double sq_zones_distance(const sq_zones *z, double d2);
 void sq_zones_destroy(sq_zones *z);
 
-/* Names of before. */
-#define zones sq_zones
-#define zone_hit sq_zone_hit
-#define zone_hits sq_zone_hits
-#define zones_create sq_zones_create
-#define zones_query sq_zones_query
-#define zones_distance sq_zones_distance
-#define zones_destroy sq_zones_destroy
 
 #endif
