@@ -207,6 +207,8 @@ sq_status sq_wcs_tan(double ra, double dec, double x0, double y0, const double c
         struct wcsprm *p = &wcs->prm;
         strcpy(p->ctype[0], "RA---TAN");
         strcpy(p->ctype[1], "DEC--TAN");
+        /* The standard's default is 0 at the pole itself, which would turn the grid there. */
+        p->lonpole = 180;
         strcpy(p->cunit[0], "deg");
         strcpy(p->cunit[1], "deg");
         strcpy(p->radesys, "ICRS");
