@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "cli/commands.h"
+#include "cli/progress.h"
 
 sq_status sq_cli_job_begin(int *argc, char ***argv, int quiet)
 {
@@ -35,4 +36,24 @@ int sq_cli_job_end(int code, int abandoned)
         _exit(code);
     sq_comm_finalize();
     return rank == 0 ? code : 0;
+}
+
+int sq_cli_job_run(const char *command, int argc, char **argv, const sq_run_options *options,
+                   int quiet, void (*summary)(const sq_run_verdict *verdict))
+{
+    sq_run_verdict verdict = {0};
+    sq_status rc = sq_cli_job_begin(&argc, &argv, quiet);
+    if (rc != SQ_OK)
+        return sq_cli_fail(command, rc);
+    rc = sq_cli_register_probes();
+    if (rc == SQ_OK)
+        rc = sq_run(sq_comm_world(), options, &verdict);
+    else
+        verdict.exit_code = sq_exit_code(rc);
+    sq_cli_end_progress(options->user);
+    if (rc != SQ_OK)
+        sq_cli_job_fail(command, rc);
+    else if (sq_cli_job_rank() == 0 && !quiet)
+        summary(&verdict);
+    return sq_cli_job_end(verdict.exit_code, verdict.abandoned);
 }

@@ -29,6 +29,12 @@ static void help(void)
            "    4  environment or storage error\n");
 }
 
+static void summary(const sq_run_verdict *verdict)
+{
+    printf("%s: %s, %lld rows, %.1f s\n", verdict->release, verdict->reason,
+           (long long)verdict->rows, verdict->seconds);
+}
+
 int sq_cli_reduce(int argc, char **argv)
 {
     static const struct option known[] = {{"output", required_argument, NULL, 'o'},
@@ -38,7 +44,6 @@ int sq_cli_reduce(int argc, char **argv)
     sq_cli_progress bar = {0};
     sq_run_options options = {
         .report = sq_cli_show_progress, .user = &bar, .force_reduce = 1, .reduce_only = 1};
-    sq_run_verdict verdict = {0};
     int option, quiet = 0;
     optind = 1;
     while ((option = getopt_long(argc, argv, "o:qh", known, NULL)) != -1) {
@@ -62,19 +67,5 @@ int sq_cli_reduce(int argc, char **argv)
         return 1;
     }
     options.config = argv[optind];
-    sq_status rc = sq_cli_job_begin(&argc, &argv, quiet);
-    if (rc != SQ_OK)
-        return sq_cli_fail("reduce", rc);
-    rc = sq_cli_register_probes();
-    if (rc == SQ_OK)
-        rc = sq_run(sq_comm_world(), &options, &verdict);
-    else
-        verdict.exit_code = sq_exit_code(rc);
-    sq_cli_end_progress(&bar);
-    if (rc != SQ_OK)
-        sq_cli_job_fail("reduce", rc);
-    else if (sq_cli_job_rank() == 0 && !quiet)
-        printf("%s: %s, %lld rows, %.1f s\n", verdict.release, verdict.reason,
-               (long long)verdict.rows, verdict.seconds);
-    return sq_cli_job_end(verdict.exit_code, verdict.abandoned);
+    return sq_cli_job_run("reduce", argc, argv, &options, quiet, summary);
 }

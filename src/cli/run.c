@@ -79,7 +79,6 @@ int sq_cli_run(int argc, char **argv)
                                           {0}};
     sq_cli_progress bar = {0};
     sq_run_options options = {.report = sq_cli_show_progress, .user = &bar};
-    sq_run_verdict verdict = {0};
     int option, quiet = 0;
     optind = 1;
     while ((option = getopt_long(argc, argv, "o:qh", known, NULL)) != -1) {
@@ -110,18 +109,5 @@ int sq_cli_run(int argc, char **argv)
     options.config = argv[optind];
     if (!quiet && isatty(STDERR_FILENO) && options.progress <= 0)
         options.progress = 0.5;
-    sq_status rc = sq_cli_job_begin(&argc, &argv, quiet);
-    if (rc != SQ_OK)
-        return sq_cli_fail("run", rc);
-    rc = sq_cli_register_probes();
-    if (rc == SQ_OK)
-        rc = sq_run(sq_comm_world(), &options, &verdict);
-    else
-        verdict.exit_code = sq_exit_code(rc);
-    sq_cli_end_progress(&bar);
-    if (rc != SQ_OK)
-        sq_cli_job_fail("run", rc);
-    else if (sq_cli_job_rank() == 0 && !quiet)
-        summary(&verdict);
-    return sq_cli_job_end(verdict.exit_code, verdict.abandoned);
+    return sq_cli_job_run("run", argc, argv, &options, quiet, summary);
 }
