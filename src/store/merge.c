@@ -14,7 +14,15 @@
 
 enum { MAX_TABLES = 16 };
 
-static const uint64_t default_memory = 128u << 20, largest_buffer = 512u << 20;
+static const uint64_t default_memory = 128u << 20, least_memory = 65536;
+
+const char *const sq_reduce_part_name[SQ_REDUCE_PARTS] = {
+    "read", "border", "pack", "sort", "write", "record", "check", "seal", "flush"};
+
+void merge_clock(merge *m, sq_reduce_part part, double since)
+{
+    m->report.part[part] += sq_now() - since;
+}
 
 static void progress(const merge *m, const char *what, double fraction)
 {
@@ -53,11 +61,23 @@ static sq_status begin(merge *m, const sq_comm *comm)
                sq_alloc(&m->partial, strlen(in->path) + sizeof ".partial", 1, "file name"));
     sprintf(m->partial, "%s.partial", in->path);
     sq_segment_reader_init(&m->reader, in->shards);
-    /* A round holds rows packed, to send and received, with their order: about four buffers. */
-    m->limit = (in->memory ? in->memory : default_memory) / 4;
-    m->limit = m->limit > largest_buffer ? largest_buffer : m->limit < 4096 ? 4096 : m->limit;
+    m->limit = in->memory ? in->memory : default_memory;
+    m->limit = m->limit < least_memory ? least_memory : m->limit;
+    SQ_TRY_ALL(m->comm, SQ_ALLOC(m->part, in->ntable + 1, "tables"));
 cleanup:
     return rc;
+}
+
+static void clear_part(merge_part *part)
+{
+    merge_post_clear(&part->post);
+    if (part->border.width)
+        merge_sort_clear(&part->border);
+    sq_free(part->first);
+    sq_free(part->keep);
+    sq_free(part->span);
+    sq_free(part->sample);
+    memset(part, 0, sizeof *part);
 }
 
 static sq_status write_products(merge *m)
@@ -67,14 +87,12 @@ static sq_status write_products(merge *m)
     sq_status rc;
     SQ_TRY(merge_create_file(m));
     SQ_TRY_ALL(m->comm, m->rank == 0 ? merge_reserve(m) : SQ_OK);
+    for (int t = 0; t < in->ntable; t++)
+        SQ_TRY(merge_reconcile(m, &m->part[t]));
     for (int t = 0; t < in->ntable; t++) {
-        merge_keep keep = {0};
         progress(m, in->table[t]->name, (double)t / parts);
-        rc = merge_reconcile(m, t, &keep);
-        if (rc == SQ_OK)
-            rc = merge_write_table(m, t, &keep);
-        merge_keep_clear(&keep);
-        SQ_TRY(rc);
+        SQ_TRY(merge_write_table(m, t));
+        clear_part(&m->part[t]);
     }
     if (in->nmap)
         SQ_TRY(merge_group(m, "maps", "Maps: [plane][y][x]"));
@@ -84,21 +102,6 @@ static sq_status write_products(merge *m)
     }
     SQ_TRY(merge_close_file(m));
 cleanup:
-    return rc;
-}
-
-static sq_status write_records(merge *m)
-{
-    void *timing = NULL;
-    size_t bytes;
-    sq_status rc;
-    SQ_TRY(sq_comm_gather(m->comm, m->timing, (size_t)m->ntask * sizeof *m->timing, &timing, &bytes,
-                          NULL));
-    rc =
-        m->rank == 0 ? merge_write_records(m, timing, (int64_t)(bytes / sizeof *m->timing)) : SQ_OK;
-    rc = sq_comm_agree(m->comm, rc);
-cleanup:
-    sq_free(timing);
     return rc;
 }
 
@@ -139,9 +142,12 @@ cleanup:
 static sq_status seal(merge *m, const sq_manifest *manifest)
 {
     sq_hash hash;
+    double start = sq_now();
     sq_status rc;
     SQ_TRY_ALL(m->comm, m->rank == 0 ? sq_manifest_store(m->partial, manifest) : SQ_OK);
     SQ_TRY(sq_seal_compute(m->partial, m->comm, &hash, &m->report.bytes));
+    merge_clock(m, SQ_REDUCE_SEAL, start);
+    start = sq_now();
     if (m->rank == 0)
         rc = sq_seal_write(m->partial, hash, m->report.bytes, manifest->hash);
     /* Gives back what merge_reserve took too much; what cannot be given back does no harm. */
@@ -151,6 +157,7 @@ static sq_status seal(merge *m, const sq_manifest *manifest)
     if (m->rank == 0 && rc == SQ_OK)
         rc = sq_durable_rename(m->partial, m->in->path);
     rc = sq_comm_agree(m->comm, rc);
+    merge_clock(m, SQ_REDUCE_FLUSH, start);
     m->report.bytes += SQ_USER_BLOCK;
     m->report.manifest = manifest->hash;
 cleanup:
@@ -166,8 +173,13 @@ static void end(merge *m, sq_status rc)
     sq_segment_reader_clear(&m->reader);
     sq_free(m->task);
     sq_free(m->timing);
-    sq_free(m->rows);
+    for (int t = 0; m->part && t < m->in->ntable; t++)
+        clear_part(&m->part[t]);
+    sq_free(m->part);
+    sq_free(m->order);
     sq_free(m->block);
+    if (m->disk >= 0)
+        close(m->disk);
     sq_free(m->check);
     sq_free(m->partial);
     sq_comm_destroy(m->comm);
@@ -175,7 +187,7 @@ static void end(merge *m, sq_status rc)
 
 sq_status sq_merge_release(const sq_comm *comm, const sq_merge *in, sq_merge_report *report)
 {
-    merge m = {.in = in, .file = -1};
+    merge m = {.in = in, .file = -1, .disk = -1};
     sq_manifest manifest = {0};
     double start = sq_now();
     sq_status rc;
@@ -185,11 +197,18 @@ sq_status sq_merge_release(const sq_comm *comm, const sq_merge *in, sq_merge_rep
     SQ_TRY(merge_share_tasks(&m));
     SQ_TRY(merge_survey(&m));
     SQ_TRY(write_products(&m));
-    SQ_TRY(write_records(&m));
+    SQ_TRY(merge_write_records(&m));
     progress(&m, "checking", 0.9);
+    double checked = sq_now();
     SQ_TRY(sq_manifest_compute(m.partial, m.comm, &manifest));
     SQ_TRY_ALL(m.comm, compare_checks(&m, &manifest));
+    merge_clock(&m, SQ_REDUCE_CHECK, checked);
     SQ_TRY(seal(&m, &manifest));
+    SQ_TRY(sq_comm_reduce_f64(m.comm, SQ_MAX, m.report.part, SQ_REDUCE_PARTS));
+    int64_t bytes[2] = {m.report.read_again, m.report.spilled};
+    SQ_TRY(sq_comm_reduce_i64(m.comm, SQ_SUM, bytes, 2));
+    m.report.read_again = bytes[0];
+    m.report.spilled = bytes[1];
     m.report.seconds = sq_now() - start;
     if (report)
         *report = m.report;

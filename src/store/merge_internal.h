@@ -6,6 +6,8 @@
 
 #include "par/comm.h"
 #include "store/merge.h"
+#include "store/merge_post.h"
+#include "store/merge_sort.h"
 #include "store/shard_internal.h"
 
 /* A task as the ranks share it. */
@@ -37,18 +39,48 @@ typedef struct merge_check {
     uint64_t sum;
 } merge_check;
 
+/* A stretch of keys, both ends within it; low > high: empty. */
+typedef struct merge_span {
+    int64_t low, high;
+} merge_span;
+
+typedef struct merge_sample {
+    int64_t key, weight;
+} merge_sample;
+
+/* A task's keys lie within few spans: a small patch of the sky has keys in up to four stretches,
+ * however far apart these are. */
+enum { MERGE_SPANS = 4 };
+
+/* What a rank knows of one table. */
+typedef struct merge_part {
+    const sq_schema *schema;
+    int ra, dec, depth; /* columns, -1 without */
+    int64_t *first;     /* [ntask + 1]: number of a task's first row among this rank's rows */
+    uint64_t *keep;     /* a bit a row: it goes into the release */
+    size_t keep_capacity;
+    merge_span (*span)[MERGE_SPANS]; /* [ntask] */
+    merge_sample *sample;            /* of the keys */
+    int64_t nsample, step, seen;
+    /* Rows near borders: on their way to the cells of the sky, and those of this rank's cells. */
+    merge_post post;
+    merge_sorter border;
+} merge_part;
+
 typedef struct merge {
     const sq_merge *in;
     sq_comm *comm; /* a duplicate: parallel HDF5 gets a plain one */
     int rank, size;
     char *partial;
     hid_t file;
-    uint64_t limit; /* bytes of rows or pixels in one buffer */
+    int disk;       /* the same file: asks for its pages to be written while the ranks go on */
+    uint64_t limit; /* bytes that a rank may hold */
+    const sq_merge_task **order; /* rank 0: all tasks in the order (phase, patch, realisation) */
     /* This rank's share of the committed tasks, in the order of their places. */
     merge_task *task;
     int64_t ntask;
     merge_timing *timing; /* [ntask] */
-    int64_t *rows;        /* [table][ntask]: rows of the table's own phase */
+    merge_part *part;     /* [tables] */
     merge_block *block;
     size_t nblock, block_capacity;
     sq_segment_reader reader;
@@ -57,27 +89,52 @@ typedef struct merge {
     sq_merge_report report;
 } merge;
 
-/* Local. One record of the share after the other; with t >= 0 only those that have rows of table t.
- */
-typedef sq_status (*merge_visit)(merge *m, int64_t task, const sq_record *record,
-                                 const sq_payload *payload, void *user);
-sq_status merge_each(merge *m, int t, merge_visit visit, void *user);
+sq_status merge_share_tasks(merge *m); /* fills task from rank 0's list */
+
+/* Local. This rank's records one after the other; a caller may stop anywhere within one. */
+typedef struct merge_cursor {
+    int64_t task, row;
+    int table, loaded;
+    sq_record record;
+    sq_payload payload;
+} merge_cursor;
+sq_status merge_cursor_load(merge *m, merge_cursor *at); /* nothing when it is there already */
+void merge_cursor_next(merge_cursor *at);
+void merge_cursor_clear(merge_cursor *at);
 /* Local. The payload of a record, valid until the next call; clear it. */
 sq_status merge_load(merge *m, const sq_record_place *place, sq_record *record,
                      sq_payload *payload);
+int64_t merge_key(const merge_part *part, const merge_task *task, const sq_payload_table *rows,
+                  int64_t r);
+/* Whether any rank has more to do. */
+sq_status merge_more(const merge *m, int *more);
+void merge_clock(merge *m, sq_reduce_part part, double since); /* local */
 
-sq_status merge_share_tasks(merge *m); /* fills task from rank 0's list */
-sq_status merge_survey(merge *m);      /* first pass: timings, rows, blocks of maps */
+/* The one pass over all records that learns everything but the rows themselves: timings, counts,
+ * blocks of maps, stretches and samples of keys, and the rows near borders. */
+sq_status merge_survey(merge *m);
+/* Local. Whether row `index` of a table is kept by ownership alone, and if it is near a border,
+ * its way to the cells that may decide otherwise. */
+enum { MERGE_CELLS = 64 }; /* items that one row can make of itself */
+sq_status merge_border_init(merge *m, merge_part *part);
+sq_status merge_border_row(merge *m, merge_part *part, const merge_task *task,
+                           const sq_payload_table *rows, int64_t r, int64_t index);
+sq_status merge_border_exchange(merge *m, merge_part *part);
+/* Decides the rows near borders. */
+sq_status merge_reconcile(merge *m, merge_part *part);
 
-/* Which rows of table t this rank's tasks keep. */
-typedef struct merge_keep {
-    int64_t *first; /* [ntask + 1]: where a task's rows begin in keep */
-    uint8_t *keep;
-} merge_keep;
-sq_status merge_reconcile(merge *m, int t, merge_keep *out);
-void merge_keep_clear(merge_keep *keep);
+static inline int merge_kept(const merge_part *part, int64_t index)
+{
+    return (int)(part->keep[index >> 6] >> (index & 63) & 1);
+}
 
-sq_status merge_write_table(merge *m, int t, const merge_keep *keep);
+static inline void merge_keep(merge_part *part, int64_t index, int keep)
+{
+    uint64_t bit = (uint64_t)1 << (index & 63);
+    part->keep[index >> 6] = keep ? part->keep[index >> 6] | bit : part->keep[index >> 6] & ~bit;
+}
+
+sq_status merge_write_table(merge *m, int t);
 sq_status merge_write_map(merge *m, int k);
 
 /* Datasets of the release. */
@@ -94,14 +151,36 @@ typedef struct merge_dataset {
     int rank;
     hsize_t dim[3], chunk[3];
 } merge_dataset;
-/* These two call HDF5 on every rank whatever happens, but agree on nothing: the caller goes on to
- * the next and agrees once for many. */
+/* Calls HDF5 on every rank whatever happens, but agrees on nothing: the caller goes on to the next
+ * and agrees once for many. */
 sq_status merge_dataset_create(merge *m, const merge_dataset *set, hid_t *out);
-/* Each rank writes a box (count 0: nothing) of one dataset. Adds to the dataset's check. */
+/* Writes a box of one dataset and adds to the dataset's check. Local for plain datasets: each rank
+ * writes what it has when it has it, and an error is agreed upon later, with no rank left in a
+ * call. Compressed chunks can only be written by all ranks together (count 0: nothing). */
 sq_status merge_dataset_write(merge *m, hid_t id, const merge_dataset *set, const hsize_t *start,
                               const hsize_t *count, const void *data);
+/* Local. A hint: what was written so far may go to the disk. */
+void merge_start_flush(const merge *m);
 
-/* Rank 0 alone, with the file closed: tiles, patches, failures, provenance, run. */
-sq_status merge_write_records(merge *m, const merge_timing *timing, int64_t ntiming);
+/* The columns of one table in the release. */
+typedef struct merge_columns merge_columns;
+/* `at`: byte of each column of the schema within a packed row. */
+sq_status merge_columns_create(merge *m, const merge_part *part, int64_t rows, int realisations,
+                               const size_t *at, merge_columns **out);
+/* This rank's sorted rows, from row `first` of the table on. */
+sq_status merge_columns_write(merge_columns *c, merge_sorter *rows, int64_t first, int64_t n);
+void merge_columns_close(merge_columns *c);
+
+/* A packed row begins with this. */
+typedef struct merge_row {
+    uint64_t key;
+    int64_t number; /* of the task */
+    uint64_t patch;
+    uint32_t row, tile, realisation, unused;
+} merge_row;
+
+/* Tiles, patches, failures, provenance, run: rank 0 alone writes, with the file closed, in portions
+ * of the tasks. */
+sq_status merge_write_records(merge *m);
 
 #endif

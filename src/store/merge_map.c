@@ -141,6 +141,7 @@ static sq_status write_bands(stitch *s, const merge_dataset *set, hid_t id)
         else
             memset(count, 0, sizeof count);
         SQ_TRY_ALL(m->comm, merge_dataset_write(m, id, set, start, count, s->pixels));
+        merge_start_flush(m);
     }
 cleanup:
     return rc;
@@ -150,7 +151,7 @@ cleanup:
 static void choose_height(stitch *s)
 {
     uint64_t row = (uint64_t)s->map->planes * (uint64_t)s->map->nx * s->width;
-    int64_t rows = (int64_t)(s->m->limit / row);
+    int64_t rows = (int64_t)(s->m->limit / 2 / row);
     int64_t fair = (s->map->ny + s->m->size - 1) / s->m->size;
     if (rows > fair)
         rows = fair;

@@ -1,25 +1,27 @@
 /* Which rows stay: each source once, across borders of patches and seams of tiles.
  *
  * Rows far from any border are decided by ownership alone. The others are candidates: they are sent
- * to the cells of a fixed grid of the sky, each with a halo of HALO radii, and decided by
- * sq_reconcile cell by cell. A cell's content does not depend on who holds it, so neither does the
- * decision. */
+ * to the cells of a fixed grid of the sky, each with a halo of HALO radii, sorted by cell (on disk
+ * where memory does not hold them) and decided by sq_reconcile cell by cell. A cell's content does
+ * not depend on who holds it, so neither does the decision. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/mem.h"
 #include "sky/match.h"
 #include "sky/sphere.h"
 #include "store/merge_internal.h"
 
-enum { HALO = 8, CELL = 64 }; /* in units of the matching radius */
+enum { HALO = 8, CELL = 64, BATCH = 256 }; /* HALO, CELL: in units of the matching radius */
 
 typedef struct candidate {
+    uint64_t cell;
     double ra, dec, depth;
-    uint64_t patch, row, cell;
-    int64_t index; /* into the sender's keep */
+    uint64_t patch;
+    int64_t index; /* among the sender's rows: ascending within a patch */
     uint32_t realisation;
     int32_t home; /* sender's rank + 1 when the row lies in this cell itself, else 0 */
 } candidate;
@@ -28,14 +30,6 @@ typedef struct decision {
     int64_t index;
     int64_t keep;
 } decision;
-
-typedef struct finder {
-    int t, ra, dec, depth;
-    double cell, halo; /* deg */
-    merge_keep *keep;
-    candidate *found; /* one for each candidate row, cell not set */
-    size_t nfound, capacity;
-} finder;
 
 static double depth_at(const sq_schema *schema, int column, const void *data, int64_t row)
 {
@@ -87,40 +81,17 @@ static standing stand(const merge *m, uint32_t tile, double ra, double dec, doub
     return s;
 }
 
-static sq_status find_one(merge *m, int64_t i, const sq_record *record, const sq_payload *payload,
-                          void *user)
+/* ---- The grid: rows of equal declination, cut into cells of about equal width ---- */
+
+static double cell_of(const merge_part *part)
 {
-    finder *f = user;
-    const sq_schema *schema = m->in->table[f->t];
-    const merge_task *task = &m->task[i];
-    const sq_payload_table *rows = &payload->table[f->t];
-    (void)record;
-    for (int64_t r = 0; r < rows->rows; r++) {
-        double ra = ((const double *)rows->column[f->ra])[r];
-        double dec = ((const double *)rows->column[f->dec])[r];
-        double depth = depth_at(schema, f->depth, rows->column[f->depth], r);
-        int64_t index = f->keep->first[i] + r;
-        standing s = {depth, 0};
-        if (isfinite(ra) && isfinite(dec) && fabs(dec) <= 90)
-            s = stand(m, task->tile, ra, dec, depth, schema);
-        f->keep->keep[index] = s.depth >= 0;
-        if (!s.candidate)
-            continue;
-        sq_status rc = SQ_GROW(f->found, f->capacity, f->nfound + 1, "border rows");
-        if (rc != SQ_OK)
-            return rc;
-        f->found[f->nfound++] = (candidate){.ra = sq_wrap_ra(ra),
-                                            .dec = dec,
-                                            .depth = s.depth,
-                                            .patch = task->patch,
-                                            .row = (uint64_t)r,
-                                            .index = index,
-                                            .realisation = task->realisation};
-    }
-    return SQ_OK;
+    return fmax(CELL * part->schema->radius / 3600, 0.01); /* deg */
 }
 
-/* ---- The grid: rows of equal declination, cut into cells of about equal width ---- */
+static double halo_of(const merge_part *part)
+{
+    return HALO * part->schema->radius / 3600; /* deg */
+}
 
 static int64_t grid_row(double dec, double cell)
 {
@@ -140,119 +111,99 @@ static int64_t grid_column(double ra, int64_t columns)
     return ((c % columns) + columns) % columns;
 }
 
-typedef sq_status (*cell_visit)(void *user, uint64_t cell, int home);
-
-/* All cells within the halo of a point, each once, its own among them. */
-static sq_status cells_around(const finder *f, double ra, double dec, cell_visit visit, void *user)
+/* Local. A copy to each cell within the halo of the row, its own among them. */
+static sq_status send_to_cells(const merge *m, merge_part *part, candidate *c)
 {
-    int64_t own = grid_row(dec, f->cell);
-    int64_t low = grid_row(dec - f->halo, f->cell), high = grid_row(dec + f->halo, f->cell);
-    double top = fmin(fabs(dec) + f->halo, 90), shrink = cos(top * M_PI / 180);
-    double reach = shrink > 1e-9 ? f->halo / shrink * 1.01 : 360;
+    double cell = cell_of(part), halo = halo_of(part);
+    int64_t own = grid_row(c->dec, cell);
+    int64_t low = grid_row(c->dec - halo, cell), high = grid_row(c->dec + halo, cell);
+    double top = fmin(fabs(c->dec) + halo, 90), shrink = cos(top * M_PI / 180);
+    double reach = shrink > 1e-9 ? halo / shrink * 1.01 : 360;
     for (int64_t row = low; row <= high; row++) {
-        int64_t n = grid_columns(row, f->cell), mine = grid_column(ra, n);
+        int64_t n = grid_columns(row, cell), mine = grid_column(c->ra, n);
         int64_t first = mine, count = n;
         if (2 * reach < 360 - 720.0 / (double)n) {
-            first = (int64_t)floor((ra - reach) / 360 * (double)n);
-            count = (int64_t)floor((ra + reach) / 360 * (double)n) - first + 1;
+            first = (int64_t)floor((c->ra - reach) / 360 * (double)n);
+            count = (int64_t)floor((c->ra + reach) / 360 * (double)n) - first + 1;
         }
         for (int64_t k = 0; k < count && k < n; k++) {
             int64_t column = (((first + k) % n) + n) % n;
-            uint64_t cell = (uint64_t)row << 32 | (uint64_t)column;
-            sq_status rc = visit(user, cell, row == own && column == mine);
-            if (rc != SQ_OK)
-                return rc;
+            c->cell = (uint64_t)row << 32 | (uint64_t)column;
+            c->home = row == own && column == mine ? m->rank + 1 : 0;
+            uint64_t key[2] = {c->cell, c->realisation};
+            if (!merge_post_fits(&part->post, 1))
+                return sq_fail(SQ_ERR_INTERNAL, "reduce: a row has too many cells around it");
+            memcpy(
+                merge_post_put(&part->post, (int)(sq_hash64(key, sizeof key) % (uint64_t)m->size)),
+                c, sizeof *c);
         }
     }
     return SQ_OK;
 }
 
-typedef struct outbox {
-    const candidate *from;
-    int rank, size;
-    candidate *copy;
-    int32_t *to;
-    size_t count, copy_capacity, to_capacity;
-} outbox;
-
-static sq_status post(void *user, uint64_t cell, int home)
-{
-    outbox *out = user;
-    uint64_t key[2] = {cell, out->from->realisation};
-    sq_status rc = SQ_GROW(out->copy, out->copy_capacity, out->count + 1, "border rows");
-    if (rc == SQ_OK)
-        rc = SQ_GROW(out->to, out->to_capacity, out->count + 1, "border rows");
-    if (rc != SQ_OK)
-        return rc;
-    candidate *c = &out->copy[out->count];
-    *c = *out->from;
-    c->cell = cell;
-    c->home = home ? out->rank + 1 : 0;
-    out->to[out->count++] = (int32_t)(sq_hash64(key, sizeof key) % (uint64_t)out->size);
-    return SQ_OK;
-}
-
-/* Put n things of `width` bytes in the order of their destination. */
-static sq_status by_destination(const void *thing, size_t width, const int32_t *to, size_t n,
-                                int ranks, void **send, size_t *offset, size_t *size)
-{
-    size_t *at = NULL, sum = 0;
-    sq_status rc;
-    SQ_TRY(SQ_ALLOC(at, ranks, "offsets"));
-    memset(size, 0, (size_t)ranks * sizeof *size);
-    for (size_t i = 0; i < n; i++)
-        size[to[i]] += width;
-    for (int r = 0; r < ranks; sum += size[r], r++)
-        at[r] = offset[r] = sum;
-    SQ_TRY(sq_alloc(send, sum + 1, 1, "send buffer"));
-    for (size_t i = 0; i < n; at[to[i]] += width, i++)
-        memcpy((char *)*send + at[to[i]], (const char *)thing + i * width, width);
-cleanup:
-    sq_free(at);
-    return rc;
-}
-
-/* Collective: things to their destinations; *got of them arrive. */
-static sq_status deliver(merge *m, sq_status before, const void *thing, size_t width,
-                         const int32_t *to, size_t n, void **arrived, size_t *got)
-{
-    sq_status rc = before;
-    size_t *offset = NULL, *size, *from;
-    void *send = NULL;
-    *arrived = NULL;
-    *got = 0;
-    if (rc == SQ_OK)
-        rc = SQ_ALLOC(offset, 3 * m->size, "offsets");
-    SQ_TRY_ALL(m->comm, rc);
-    size = offset + m->size;
-    from = size + m->size;
-    SQ_TRY_ALL(m->comm, by_destination(thing, width, to, n, m->size, &send, offset, size));
-    SQ_TRY(sq_comm_exchange(m->comm, send, offset, size, arrived, from));
-    for (int r = 0; r < m->size; r++)
-        *got += from[r] / width;
-cleanup:
-    sq_free(send);
-    sq_free(offset);
-    return rc;
-}
-
-static int by_cell(const void *a, const void *b)
+static int by_group(const void *a, const void *b, const void *user)
 {
     const candidate *p = a, *q = b;
+    (void)user;
     if (p->realisation != q->realisation)
         return p->realisation < q->realisation ? -1 : 1;
-    if (p->cell != q->cell)
-        return p->cell < q->cell ? -1 : 1;
     if (p->patch != q->patch)
         return p->patch < q->patch ? -1 : 1;
-    return (p->row > q->row) - (p->row < q->row);
+    return (p->index > q->index) - (p->index < q->index);
 }
 
+sq_status merge_border_init(merge *m, merge_part *part)
+{
+    uint64_t share = m->limit / (uint64_t)m->in->ntable;
+    merge_sort_init(&part->border, sizeof(candidate), by_group, NULL, share / 2, m->partial);
+    return merge_post_init(&part->post, m->comm, sizeof(candidate), share / 8, MERGE_CELLS);
+}
+
+sq_status merge_border_row(merge *m, merge_part *part, const merge_task *task,
+                           const sq_payload_table *rows, int64_t r, int64_t index)
+{
+    candidate c = {.ra = ((const double *)rows->column[part->ra])[r],
+                   .dec = ((const double *)rows->column[part->dec])[r],
+                   .patch = task->patch,
+                   .index = index,
+                   .realisation = task->realisation};
+    double depth = depth_at(part->schema, part->depth, rows->column[part->depth], r);
+    standing s = {depth, 0};
+    if (isfinite(c.ra) && isfinite(c.dec) && fabs(c.dec) <= 90)
+        s = stand(m, task->tile, c.ra, c.dec, depth, part->schema);
+    merge_keep(part, index, s.depth >= 0);
+    if (!s.candidate)
+        return SQ_OK;
+    c.ra = sq_wrap_ra(c.ra);
+    c.depth = s.depth;
+    return send_to_cells(m, part, &c);
+}
+
+sq_status merge_border_exchange(merge *m, merge_part *part)
+{
+    void *got = NULL;
+    size_t n;
+    sq_status rc;
+    SQ_TRY(merge_post_exchange(&part->post, &got, &n));
+    SQ_TRY_ALL(m->comm, merge_sort_add(&part->border, got, n));
+cleanup:
+    sq_free(got);
+    return rc;
+}
+
+/* ---- Decisions ---- */
+
+/* The rows of one cell, and those that are read already but of the next. */
 typedef struct group {
     double *ra, *dec, *depth;
     uint64_t *patch, *row;
     uint8_t *keep;
     size_t capacity;
+    candidate *row_of; /* [count] */
+    size_t count, row_capacity;
+    size_t told; /* rows whose decision is on its way */
+    const unsigned char *batch[BATCH];
+    size_t at, nbatch;
 } group;
 
 static void group_clear(group *g)
@@ -263,7 +214,10 @@ static void group_clear(group *g)
     sq_free(g->patch);
     sq_free(g->row);
     sq_free(g->keep);
-    memset(g, 0, sizeof *g);
+    g->ra = g->dec = g->depth = NULL;
+    g->patch = g->row = NULL;
+    g->keep = NULL;
+    g->capacity = 0;
 }
 
 static sq_status group_reserve(group *g, size_t n)
@@ -272,6 +226,7 @@ static sq_status group_reserve(group *g, size_t n)
     if (n <= g->capacity)
         return SQ_OK;
     group_clear(g);
+    n *= 2;
     SQ_TRY(SQ_ALLOC(g->ra, n, "border rows"));
     SQ_TRY(SQ_ALLOC(g->dec, n, "border rows"));
     SQ_TRY(SQ_ALLOC(g->depth, n, "border rows"));
@@ -283,117 +238,119 @@ cleanup:
     return rc;
 }
 
-static sq_status decide_cell(group *g, const candidate *c, size_t n, double radius, decision *out,
-                             int32_t *to, size_t *count)
+/* The next rows that share a cell and a realisation; none at the end. */
+static sq_status next_group(merge_sorter *border, group *g)
 {
+    sq_status rc = SQ_OK;
+    g->count = g->told = 0;
+    for (;; g->at++) {
+        if (g->at == g->nbatch) {
+            g->at = 0;
+            SQ_TRY(merge_sort_read(border, BATCH, g->batch, &g->nbatch));
+            if (g->nbatch == 0)
+                goto cleanup;
+        }
+        SQ_TRY(SQ_GROW(g->row_of, g->row_capacity, g->count + 1, "border rows"));
+        candidate *c = &g->row_of[g->count];
+        memcpy(c, g->batch[g->at], sizeof *c);
+        if (g->count && (c->cell != g->row_of->cell || c->realisation != g->row_of->realisation))
+            goto cleanup;
+        g->count++;
+    }
+cleanup:
+    return rc;
+}
+
+static sq_status decide(group *g, double radius)
+{
+    size_t n = g->count;
     sq_status rc = group_reserve(g, n);
     if (rc != SQ_OK)
         return rc;
     for (size_t i = 0; i < n; i++) {
-        g->ra[i] = c[i].ra;
-        g->dec[i] = c[i].dec;
-        g->depth[i] = c[i].depth;
-        g->patch[i] = c[i].patch;
-        g->row[i] = c[i].row;
+        g->ra[i] = g->row_of[i].ra;
+        g->dec[i] = g->row_of[i].dec;
+        g->depth[i] = g->row_of[i].depth;
+        g->patch[i] = g->row_of[i].patch;
+        g->row[i] = (uint64_t)g->row_of[i].index;
     }
-    rc = sq_reconcile((int64_t)n, g->ra, g->dec, g->patch, g->row, g->depth, NULL, radius, g->keep,
-                      NULL);
-    for (size_t i = 0; rc == SQ_OK && i < n; i++) {
-        if (!c[i].home)
-            continue;
-        to[*count] = c[i].home - 1;
-        out[(*count)++] = (decision){c[i].index, g->keep[i]};
-    }
-    return rc;
+    return sq_reconcile((int64_t)n, g->ra, g->dec, g->patch, g->row, g->depth, NULL, radius,
+                        g->keep, NULL);
 }
 
-static sq_status decide(candidate *c, size_t n, double radius, decision **out, int32_t **to,
-                        size_t *count)
+/* Local. Decides cell after cell until the portion is full (*more) or none is left. */
+static sq_status decide_portion(const merge_part *part, merge_post *post, merge_sorter *border,
+                                group *g, int *more)
 {
-    group g = {0};
-    sq_status rc;
-    SQ_TRY(SQ_ALLOC(*out, n + 1, "decisions"));
-    SQ_TRY(SQ_ALLOC(*to, n + 1, "decisions"));
-    if (n)
-        qsort(c, n, sizeof *c, by_cell);
-    for (size_t i = 0, j; i < n; i = j) {
-        for (j = i + 1; j < n && c[j].cell == c[i].cell && c[j].realisation == c[i].realisation;
-             j++)
-            ;
-        SQ_TRY(decide_cell(&g, c + i, j - i, radius, *out, *to, count));
-    }
-cleanup:
-    group_clear(&g);
-    return rc;
-}
-
-static sq_status settle_borders(merge *m, finder *f)
-{
-    outbox out = {.rank = m->rank, .size = m->size};
-    void *arrived = NULL, *back = NULL;
-    decision *verdict = NULL;
-    int32_t *to = NULL;
-    size_t got = 0, count = 0, answers = 0;
     sq_status rc = SQ_OK;
-    for (size_t i = 0; rc == SQ_OK && i < f->nfound; i++) {
-        out.from = &f->found[i];
-        rc = cells_around(f, out.from->ra, out.from->dec, post, &out);
+    for (*more = 1;;) {
+        for (; g->told < g->count; g->told++) {
+            const candidate *c = &g->row_of[g->told];
+            if (!c->home)
+                continue;
+            if (!merge_post_fits(post, 1))
+                return SQ_OK;
+            decision d = {c->index, g->keep[g->told]};
+            memcpy(merge_post_put(post, c->home - 1), &d, sizeof d);
+        }
+        SQ_TRY(next_group(border, g));
+        if (g->count == 0) {
+            *more = 0;
+            return SQ_OK;
+        }
+        SQ_TRY(decide(g, part->schema->radius));
     }
-    SQ_TRY(deliver(m, rc, out.copy, sizeof *out.copy, out.to, out.count, &arrived, &got));
-    rc = decide(arrived, got, m->in->table[f->t]->radius, &verdict, &to, &count);
-    SQ_TRY(deliver(m, rc, verdict, sizeof *verdict, to, count, &back, &answers));
-    for (size_t i = 0; i < answers; i++) {
-        const decision *d = (const decision *)back + i;
-        f->keep->keep[d->index] = (uint8_t)d->keep;
-    }
-cleanup:
-    sq_free(out.copy);
-    sq_free(out.to);
-    sq_free(arrived);
-    sq_free(back);
-    sq_free(verdict);
-    sq_free(to);
-    return rc;
-}
-
-static sq_status make_keep(merge *m, finder *f)
-{
-    sq_status rc;
-    SQ_TRY(SQ_ALLOC(f->keep->first, m->ntask + 1, "rows of tasks"));
-    for (int64_t i = 0; i < m->ntask; i++)
-        f->keep->first[i + 1] = f->keep->first[i] + m->rows[f->t * m->ntask + i];
-    int64_t rows = f->keep->first[m->ntask];
-    SQ_TRY(SQ_ALLOC(f->keep->keep, rows + 1, "rows to keep"));
-    memset(f->keep->keep, 1, (size_t)rows);
 cleanup:
     return rc;
 }
 
-void merge_keep_clear(merge_keep *keep)
+static sq_status settle(merge *m, merge_part *part)
 {
-    sq_free(keep->first);
-    sq_free(keep->keep);
-    memset(keep, 0, sizeof *keep);
+    group *g = NULL;
+    merge_post post = {0};
+    uint64_t total;
+    void *got = NULL;
+    size_t n;
+    int more = 1;
+    sq_status rc = merge_sort_finish(&part->border, &total);
+    if (rc == SQ_OK)
+        rc = SQ_ALLOC(g, 1, "border rows");
+    if (rc == SQ_OK)
+        rc = merge_post_init(&post, m->comm, sizeof(decision), m->limit / 16, 1);
+    SQ_TRY_ALL(m->comm, rc);
+    while (more) {
+        SQ_TRY_ALL(m->comm, decide_portion(part, &post, &part->border, g, &more));
+        SQ_TRY(merge_post_exchange(&post, &got, &n));
+        for (size_t i = 0; i < n; i++) {
+            const decision *d = (const decision *)got + i;
+            merge_keep(part, d->index, (int)d->keep);
+        }
+        sq_free(got);
+        got = NULL;
+        SQ_TRY(merge_more(m, &more));
+    }
+cleanup:
+    sq_free(got);
+    if (g) {
+        group_clear(g);
+        sq_free(g->row_of);
+    }
+    sq_free(g);
+    merge_post_clear(&post);
+    return rc;
 }
 
-sq_status merge_reconcile(merge *m, int t, merge_keep *out)
+sq_status merge_reconcile(merge *m, merge_part *part)
 {
-    const sq_schema *schema = m->in->table[t];
-    finder f = {.t = t, .keep = out};
-    sq_status rc;
-    SQ_TRY_ALL(m->comm, make_keep(m, &f));
-    if (!schema->depth)
-        goto cleanup;
-    f.ra = sq_schema_find(schema, schema->ra);
-    f.dec = sq_schema_find(schema, schema->dec);
-    f.depth = sq_schema_find(schema, schema->depth);
-    f.cell = fmax(CELL * schema->radius / 3600, 0.01);
-    f.halo = HALO * schema->radius / 3600;
-    SQ_TRY_ALL(m->comm, merge_each(m, t, find_one, &f));
-    SQ_TRY(settle_borders(m, &f));
+    double start = sq_now();
+    sq_status rc = SQ_OK;
+    if (part->depth < 0)
+        return SQ_OK;
+    merge_post_clear(&part->post);
+    SQ_TRY(settle(m, part));
+    m->report.spilled += (int64_t)part->border.spilled;
+    merge_sort_clear(&part->border);
+    merge_clock(m, SQ_REDUCE_BORDER, start);
 cleanup:
-    sq_free(f.found);
-    if (rc != SQ_OK)
-        merge_keep_clear(out);
     return rc;
 }

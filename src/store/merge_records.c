@@ -1,32 +1,23 @@
-/* What rank 0 writes alone into the release: tiles, patches, failures, provenance, and /run. */
+/* What rank 0 writes alone into the release: tiles, patches, failures, provenance, and /run. What
+ * there is of every task goes in portions, so that it is never all in memory a second time. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "store/hdf5_internal.h"
 #include "store/merge_internal.h"
 #include "store/small_internal.h"
 
-enum { HEX = SQ_HASH_TEXT - 1, STATUS = 16 };
+enum { HEX = SQ_HASH_TEXT - 1, STATUS = 16, PORTION = 1 << 16 };
 
 typedef struct records {
     merge *m;
     const char *path;
     hid_t file;
-    const sq_merge_task **task; /* in the order (phase, patch, realisation) */
+    const sq_merge_task *const *task; /* in the order (phase, patch, realisation) */
     int64_t n;
 } records;
-
-static int by_task(const void *a, const void *b)
-{
-    const sq_merge_task *p = *(const sq_merge_task *const *)a;
-    const sq_merge_task *q = *(const sq_merge_task *const *)b;
-    if (p->phase != q->phase)
-        return p->phase < q->phase ? -1 : 1;
-    if (p->patch != q->patch)
-        return p->patch < q->patch ? -1 : 1;
-    return (p->realisation > q->realisation) - (p->realisation < q->realisation);
-}
 
 /* One column of numbers made from each task. */
 typedef uint64_t (*task_value)(const sq_merge_task *task);
@@ -71,15 +62,19 @@ static sq_status put_values(const records *r, hid_t group, const char *name, sq_
                             const char *description)
 {
     uint64_t *wide = NULL;
+    size_t width = (size_t)sq_dtype_size(type);
     sq_status rc;
-    SQ_TRY(SQ_ALLOC(wide, n + 1, "column"));
-    /* In place: a narrow element never reaches beyond the wide one that it comes from. */
-    for (int64_t i = 0; i < n; i++) {
-        uint64_t v = value(task[i]);
-        memcpy((char *)wide + (size_t)i * (size_t)sq_dtype_size(type), &v,
-               (size_t)sq_dtype_size(type));
+    SQ_TRY(SQ_ALLOC(wide, PORTION, "column"));
+    SQ_TRY(sq_small_numbers(group, r->path, name, type, n, NULL, description));
+    for (int64_t first = 0; first < n; first += PORTION) {
+        int64_t part = n - first < PORTION ? n - first : PORTION;
+        /* In place: a narrow element never reaches beyond the wide one that it comes from. */
+        for (int64_t i = 0; i < part; i++) {
+            uint64_t v = value(task[first + i]);
+            memcpy((char *)wide + (size_t)i * width, &v, width);
+        }
+        SQ_TRY(sq_small_numbers_part(group, r->path, name, type, first, part, wide));
     }
-    SQ_TRY(sq_small_numbers(group, r->path, name, type, n, wide, description));
 cleanup:
     sq_free(wide);
     return rc;
@@ -114,29 +109,42 @@ static sq_status put_common_hashes(const records *r, hid_t group)
     return SQ_OK;
 }
 
-static sq_status put_patches(const records *r)
+static sq_status put_inputs(const records *r, hid_t group)
 {
     char *input = NULL, text[SQ_HASH_TEXT];
+    sq_status rc;
+    SQ_TRY(SQ_ALLOC(input, PORTION * HEX, "hashes of inputs"));
+    SQ_TRY(sq_small_texts(group, r->path, "input_hash", HEX, r->n, NULL,
+                          "XXH3 of the input sections that were read"));
+    for (int64_t first = 0; first < r->n; first += PORTION) {
+        int64_t part = r->n - first < PORTION ? r->n - first : PORTION;
+        memset(input, 0, (size_t)part * HEX);
+        for (int64_t i = 0; i < part; i++) {
+            if (r->task[first + i]->state != SQ_TASK_DONE)
+                continue;
+            sq_hash_text(r->task[first + i]->input, text);
+            memcpy(input + i * HEX, text, HEX);
+        }
+        SQ_TRY(sq_small_texts_part(group, r->path, "input_hash", HEX, first, part, input));
+    }
+cleanup:
+    sq_free(input);
+    return rc;
+}
+
+static sq_status put_patches(const records *r)
+{
     hid_t group = -1;
     sq_status rc;
-    SQ_TRY(SQ_ALLOC(input, r->n * HEX + 1, "hashes of inputs"));
-    for (int64_t i = 0; i < r->n; i++) {
-        if (r->task[i]->state != SQ_TASK_DONE)
-            continue;
-        sq_hash_text(r->task[i]->input, text);
-        memcpy(input + i * HEX, text, HEX);
-    }
     SQ_TRY(sq_small_group(r->file, r->path, "patches", "Every task of the run, once", &group));
     SQ_TRY(put_identity(r, group, r->task, r->n));
     SQ_TRY(put_values(r, group, "rows", SQ_U64, rows_of, r->task, r->n,
                       "Rows found, before borders were reconciled"));
-    SQ_TRY(sq_small_texts(group, r->path, "input_hash", HEX, r->n, input,
-                          "XXH3 of the input sections that were read"));
+    SQ_TRY(put_inputs(r, group));
     SQ_TRY(put_common_hashes(r, group));
 cleanup:
     if (group >= 0)
         H5Gclose(group);
-    sq_free(input);
     return rc;
 }
 
@@ -171,7 +179,7 @@ static sq_status put_failures(const records *r)
     int64_t n = 0;
     hid_t group = -1;
     sq_status rc;
-    SQ_TRY(SQ_ALLOC(bad, r->n + 1, "failures"));
+    SQ_TRY(SQ_ALLOC(bad, r->m->report.failed + r->m->report.quarantined + 1, "failures"));
     for (int64_t i = 0; i < r->n; i++) {
         if (r->task[i]->state != SQ_TASK_DONE)
             bad[n++] = r->task[i];
@@ -236,101 +244,130 @@ static sq_status put_texts(const records *r, const char *name, const sq_merge_te
     return rc;
 }
 
-static int by_number(const void *a, const void *b)
+/* ---- Seconds and memory of every task: from all ranks, a portion at a time ---- */
+
+static const char *const clock_name[SQ_RECORD_CLOCKS] = {
+    [SQ_SECONDS_READ] = "read",   [SQ_SECONDS_INFER] = "infer", [SQ_SECONDS_DECODE] = "decode",
+    [SQ_SECONDS_FFT] = "fft",     [SQ_SECONDS_WRITE] = "write", [SQ_SECONDS_WAIT] = "wait",
+    [SQ_SECONDS_TOTAL] = "total",
+};
+
+static sq_status begin_timing(const records *r, hid_t group)
 {
-    const merge_timing *p = a, *q = b;
-    return (p->number > q->number) - (p->number < q->number);
+    sq_status rc = SQ_OK;
+    for (int k = 0; rc == SQ_OK && k < SQ_RECORD_CLOCKS; k++) {
+        if (clock_name[k])
+            rc = sq_small_numbers(group, r->path, clock_name[k], SQ_F32, r->n, NULL, "Seconds");
+    }
+    return rc == SQ_OK ? sq_small_numbers(group, r->path, "memory", SQ_U64, r->n, NULL,
+                                          "Peak resident memory of the worker when it was done, "
+                                          "bytes")
+                       : rc;
 }
 
-/* Seconds and memory of every task, NaN and 0 for those without a record. */
-static sq_status put_timing(const records *r, hid_t group, const merge_timing *timing, int64_t n)
+/* Tasks first .. first + part; NaN and 0 for those without a record. */
+static sq_status put_timing(const records *r, hid_t group, int64_t first, int64_t part,
+                            const merge_timing *timing, int64_t n)
 {
-    static const char *const names[SQ_RECORD_CLOCKS] = {
-        [SQ_SECONDS_READ] = "read",   [SQ_SECONDS_INFER] = "infer", [SQ_SECONDS_DECODE] = "decode",
-        [SQ_SECONDS_FFT] = "fft",     [SQ_SECONDS_WRITE] = "write", [SQ_SECONDS_WAIT] = "wait",
-        [SQ_SECONDS_TOTAL] = "total",
-    };
     float *value = NULL;
     uint64_t *memory = NULL;
     sq_status rc;
-    SQ_TRY(SQ_ALLOC(value, r->n + 1, "seconds"));
-    SQ_TRY(SQ_ALLOC(memory, r->n + 1, "memory"));
+    SQ_TRY(SQ_ALLOC(value, PORTION, "seconds"));
+    SQ_TRY(SQ_ALLOC(memory, PORTION, "memory"));
     for (int k = 0; k < SQ_RECORD_CLOCKS; k++) {
-        if (!names[k])
+        if (!clock_name[k])
             continue;
-        for (int64_t i = 0; i < r->n; i++)
+        for (int64_t i = 0; i < part; i++)
             value[i] = __builtin_nanf("");
         for (int64_t i = 0; i < n; i++)
-            value[timing[i].number] = timing[i].seconds[k];
-        SQ_TRY(sq_small_numbers(group, r->path, names[k], SQ_F32, r->n, value, "Seconds"));
+            value[timing[i].number - first] = timing[i].seconds[k];
+        SQ_TRY(sq_small_numbers_part(group, r->path, clock_name[k], SQ_F32, first, part, value));
     }
     for (int64_t i = 0; i < n; i++)
-        memory[timing[i].number] = timing[i].memory;
-    SQ_TRY(sq_small_numbers(group, r->path, "memory", SQ_U64, r->n, memory,
-                            "Peak resident memory of the worker when it was done, bytes"));
+        memory[timing[i].number - first] = timing[i].memory;
+    SQ_TRY(sq_small_numbers_part(group, r->path, "memory", SQ_U64, first, part, memory));
 cleanup:
     sq_free(value);
     sq_free(memory);
     return rc;
 }
 
-static sq_status put_run(const records *r, const merge_timing *timing, int64_t n)
+static int by_number(const void *a, const void *b)
 {
-    hid_t group = -1, tasks = -1;
+    const merge_timing *p = a, *q = b;
+    return (p->number > q->number) - (p->number < q->number);
+}
+
+/* Collective. Rank 0 goes on collecting after an error of its own: the others do not know of it. */
+static sq_status gather_timing(const records *r, sq_status mine, hid_t group)
+{
+    merge *m = r->m;
+    void *all = NULL;
+    size_t bytes;
+    int64_t tasks = r->n, at = 0;
     sq_status rc;
-    SQ_TRY(put_texts(
-        r, "run", r->m->in->run, r->m->in->nrun,
-        "This execution: the only part that two runs of one configuration may differ in", &group));
-    SQ_TRY(sq_small_group(group, r->path, "tasks", "In the order of /patches", &tasks));
-    SQ_TRY(put_values(r, tasks, "attempts", SQ_U32, attempts_of, r->task, r->n, "Attempts made"));
-    SQ_TRY(put_timing(r, tasks, timing, n));
+    qsort(m->timing, (size_t)m->ntask, sizeof *m->timing, by_number);
+    SQ_TRY(sq_comm_broadcast(m->comm, 0, &tasks, sizeof tasks));
+    for (int64_t first = 0; first < tasks; first += PORTION) {
+        int64_t from = at, part = tasks - first < PORTION ? tasks - first : PORTION;
+        while (at < m->ntask && m->timing[at].number < first + part)
+            at++;
+        SQ_TRY(sq_comm_gather(m->comm, m->timing + from, (size_t)(at - from) * sizeof *m->timing,
+                              &all, &bytes, NULL));
+        if (m->rank == 0 && mine == SQ_OK)
+            mine = put_timing(r, group, first, part, all, (int64_t)(bytes / sizeof *m->timing));
+        sq_free(all);
+        all = NULL;
+    }
+    rc = mine;
 cleanup:
-    if (tasks >= 0)
-        H5Gclose(tasks);
-    if (group >= 0)
-        H5Gclose(group);
+    sq_free(all);
     return rc;
 }
 
-static sq_status put_all(const records *r, const merge_timing *timing, int64_t n)
+static sq_status put_all(const records *r, hid_t *tasks)
 {
-    hid_t group = -1;
+    hid_t provenance = -1, run = -1;
+    const sq_merge *in = r->m->in;
     sq_status rc;
     SQ_TRY(sq_hdf5_attribute(r->file, r->path, "kind", "skyquilt release 1"));
     SQ_TRY(put_tiles(r));
     SQ_TRY(put_patches(r));
     SQ_TRY(put_failures(r));
-    SQ_TRY(put_texts(r, "provenance", r->m->in->provenance, r->m->in->nprovenance,
-                     "What the content was made from", &group));
-    SQ_TRY(put_run(r, timing, n));
+    SQ_TRY(put_texts(r, "provenance", in->provenance, in->nprovenance,
+                     "What the content was made from", &provenance));
+    SQ_TRY(put_texts(r, "run", in->run, in->nrun,
+                     "This execution: the only part that two runs of one configuration may differ "
+                     "in",
+                     &run));
+    SQ_TRY(sq_small_group(run, r->path, "tasks", "In the order of /patches", tasks));
+    SQ_TRY(put_values(r, *tasks, "attempts", SQ_U32, attempts_of, r->task, r->n, "Attempts made"));
+    SQ_TRY(begin_timing(r, *tasks));
 cleanup:
-    if (group >= 0)
-        H5Gclose(group);
+    if (provenance >= 0)
+        H5Gclose(provenance);
+    if (run >= 0)
+        H5Gclose(run);
     return rc;
 }
 
-sq_status merge_write_records(merge *m, const merge_timing *timing, int64_t ntiming)
+sq_status merge_write_records(merge *m)
 {
-    records r = {.m = m, .path = m->partial, .n = m->in->ntask};
-    merge_timing *sorted = NULL;
-    sq_status rc;
-    r.file = H5Fopen(m->partial, H5F_ACC_RDWR, H5P_DEFAULT);
-    if (r.file < 0)
-        return sq_hdf5_fail(m->partial, "cannot open");
-    SQ_TRY(SQ_ALLOC(r.task, r.n + 1, "tasks"));
-    SQ_TRY(SQ_ALLOC(sorted, ntiming + 1, "timings"));
-    for (int64_t i = 0; i < r.n; i++)
-        r.task[i] = &m->in->task[i];
-    qsort(r.task, (size_t)r.n, sizeof *r.task, by_task);
-    memcpy(sorted, timing, (size_t)ntiming * sizeof *timing);
-    qsort(sorted, (size_t)ntiming, sizeof *sorted, by_number);
-    SQ_TRY(put_all(&r, sorted, ntiming));
-    if (H5Fflush(r.file, H5F_SCOPE_GLOBAL) < 0)
+    records r = {.m = m, .path = m->partial, .file = -1, .task = m->order, .n = m->in->ntask};
+    hid_t tasks = -1;
+    double start = sq_now();
+    sq_status rc = SQ_OK;
+    if (m->rank == 0) {
+        r.file = H5Fopen(m->partial, H5F_ACC_RDWR, H5P_DEFAULT);
+        rc = r.file < 0 ? sq_hdf5_fail(m->partial, "cannot open") : put_all(&r, &tasks);
+    }
+    rc = gather_timing(&r, rc, tasks);
+    if (tasks >= 0)
+        H5Gclose(tasks);
+    if (r.file >= 0 && H5Fflush(r.file, H5F_SCOPE_GLOBAL) < 0 && rc == SQ_OK)
         rc = sq_hdf5_fail(m->partial, "cannot flush");
-cleanup:
-    if (H5Fclose(r.file) < 0 && rc == SQ_OK)
+    if (r.file >= 0 && H5Fclose(r.file) < 0 && rc == SQ_OK)
         rc = sq_hdf5_fail(m->partial, "cannot close");
-    sq_free(r.task);
-    sq_free(sorted);
-    return rc;
+    merge_clock(m, SQ_REDUCE_RECORD, start);
+    return sq_comm_agree(m->comm, rc);
 }

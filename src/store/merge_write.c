@@ -35,7 +35,16 @@ sq_status merge_create_file(merge *m)
     H5Pclose(create);
     if (access >= 0)
         H5Pclose(access);
-    return sq_comm_agree(m->comm, rc);
+    rc = sq_comm_agree(m->comm, rc);
+    if (rc == SQ_OK)
+        m->disk = open(m->partial, O_WRONLY | O_CLOEXEC);
+    return rc;
+}
+
+void merge_start_flush(const merge *m)
+{
+    if (m->disk >= 0)
+        sync_file_range(m->disk, 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
 /* An upper bound: rows that borders will drop are counted, the texts of rank 0 only roughly. */
@@ -208,14 +217,15 @@ sq_status merge_dataset_write(merge *m, hid_t id, const merge_dataset *set, cons
     hid_t transfer = H5Pcreate(H5P_DATASET_XFER);
     int none = count[0] == 0;
     sq_status rc = SQ_OK;
-    H5Pset_dxpl_mpio(transfer, H5FD_MPIO_COLLECTIVE);
+    H5Pset_dxpl_mpio(transfer, m->in->deflate ? H5FD_MPIO_COLLECTIVE : H5FD_MPIO_INDEPENDENT);
     if (none) {
         H5Sselect_none(space);
         H5Sselect_none(box);
     } else {
         H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL);
     }
-    if (H5Dwrite(id, sq_hdf5_memory_type(set->type), box, space, transfer, data) < 0)
+    if ((!none || m->in->deflate) &&
+        H5Dwrite(id, sq_hdf5_memory_type(set->type), box, space, transfer, data) < 0)
         rc = sq_hdf5_fail(m->partial, set->name);
     if (rc == SQ_OK)
         rc = add_check(m, set->name, none ? 0 : sum_box(set, start, count, data));

@@ -25,7 +25,8 @@ static sq_status put(hid_t group, const char *path, const char *name, hid_t type
     H5Pset_obj_track_times(create, 0);
     hid_t set = H5Dcreate2(group, name, type, space, H5P_DEFAULT, create, H5P_DEFAULT);
     sq_status rc = set < 0 ? sq_hdf5_fail(path, name) : SQ_OK;
-    if (rc == SQ_OK && n != 0 && H5Dwrite(set, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
+    if (rc == SQ_OK && n != 0 && data &&
+        H5Dwrite(set, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0)
         rc = sq_hdf5_fail(path, name);
     if (rc == SQ_OK && description)
         rc = sq_hdf5_attribute(set, path, "description", description);
@@ -33,6 +34,41 @@ static sq_status put(hid_t group, const char *path, const char *name, hid_t type
         H5Dclose(set);
     H5Sclose(space);
     H5Pclose(create);
+    return rc;
+}
+
+static sq_status put_part(hid_t group, const char *path, const char *name, hid_t memory,
+                          int64_t first, int64_t n, const void *data)
+{
+    hsize_t start = (hsize_t)first, count = (hsize_t)n;
+    sq_status rc = SQ_OK;
+    if (n == 0)
+        return SQ_OK;
+    hid_t set = H5Dopen2(group, name, H5P_DEFAULT);
+    if (set < 0)
+        return sq_hdf5_fail(path, name);
+    hid_t space = H5Dget_space(set), box = H5Screate_simple(1, &count, NULL);
+    H5Sselect_hyperslab(space, H5S_SELECT_SET, &start, NULL, &count, NULL);
+    if (H5Dwrite(set, memory, box, space, H5P_DEFAULT, data) < 0)
+        rc = sq_hdf5_fail(path, name);
+    H5Sclose(box);
+    H5Sclose(space);
+    H5Dclose(set);
+    return rc;
+}
+
+sq_status sq_small_numbers_part(hid_t group, const char *path, const char *name, sq_dtype type,
+                                int64_t first, int64_t n, const void *data)
+{
+    return put_part(group, path, name, sq_hdf5_memory_type(type), first, n, data);
+}
+
+sq_status sq_small_texts_part(hid_t group, const char *path, const char *name, int width,
+                              int64_t first, int64_t n, const char *data)
+{
+    hid_t type = sq_hdf5_text_type(width);
+    sq_status rc = put_part(group, path, name, type, first, n, data);
+    H5Tclose(type);
     return rc;
 }
 

@@ -4,7 +4,9 @@
  * Every rank reads a share of the records. Rows in border bands and on seams of tiles are
  * reconciled in fixed cells of the sky; the rows that stay are partitioned by their HEALPix key
  * into buckets of bounded size, sorted by the total order (healpix29, ra, dec, phase, patch,
- * realisation, row) and written collectively as one-dimensional chunked datasets into PATH.partial.
+ * realisation, row) and written together as one-dimensional chunked datasets into PATH.partial.
+ * Rows are never all in memory: buckets are made one after the other from records that are read
+ * again, and what a rank cannot hold is sorted through a nameless file beside the release.
  * That file is closed, read back and checked against what was in memory, given its manifest,
  * flushed and renamed. Every dataset outside /run is the same, bit for bit, for any number of ranks
  * and any order and history of tasks.
@@ -60,7 +62,8 @@ typedef struct sq_merge {
     const sq_map_schema *const *map;
     const sq_owner
         *owner; /* sky ownership of the tiles; NULL: tiles do not overlap (or there are none) */
-    uint64_t memory; /* bytes that a rank may hold for rows and pixels; 0: 128 MiB */
+    uint64_t memory; /* bytes that a rank may hold for rows and pixels; 0: 128 MiB. Beyond it come
+                        the largest record, about 250 bytes a task and a bit a row of its share */
     int deflate;     /* 0 (plain chunks) .. 9 */
     /* On rank 0 only. */
     const sq_merge_task *task; /* all tasks of the run, each once, any order */
@@ -76,6 +79,21 @@ typedef struct sq_merge {
     void *user;
 } sq_merge;
 
+/* Where the time goes. */
+typedef enum sq_reduce_part {
+    SQ_REDUCE_READ,   /* first pass over the records: checks, counts, keys, rows near borders */
+    SQ_REDUCE_BORDER, /* decisions about the rows near borders */
+    SQ_REDUCE_PACK,   /* second pass: rows to the ranks that write them */
+    SQ_REDUCE_SORT,
+    SQ_REDUCE_WRITE,  /* columns and maps */
+    SQ_REDUCE_RECORD, /* tasks, provenance */
+    SQ_REDUCE_CHECK,  /* read back and compared with what was in memory */
+    SQ_REDUCE_SEAL,   /* manifest, checksum of the file */
+    SQ_REDUCE_FLUSH,  /* fsync, rename */
+    SQ_REDUCE_PARTS
+} sq_reduce_part;
+extern const char *const sq_reduce_part_name[SQ_REDUCE_PARTS];
+
 /* The same on every rank. */
 typedef struct sq_merge_report {
     int64_t rows_in[16], rows[16]; /* by table: read, kept */
@@ -84,6 +102,9 @@ typedef struct sq_merge_report {
     uint64_t bytes;   /* of the file */
     sq_hash manifest; /* equal for equal releases */
     double seconds;
+    double part[SQ_REDUCE_PARTS]; /* seconds, the slowest rank's of each */
+    int64_t read_again;           /* bytes of records that the second pass read */
+    int64_t spilled;              /* bytes sorted on disk */
 } sq_merge_report;
 
 /* All ranks return the same status. On failure PATH is as it was and PATH.partial is removed. A
