@@ -11,7 +11,7 @@ static void help(void)
     printf("NAME\n"
            "    skyquilt reduce - make the release again from the shards\n\n"
            "SYNOPSIS\n"
-           "    [mpirun -n RANKS] skyquilt reduce RUN.yaml [--output DIR] [--quiet]\n\n"
+           "    [mpirun -n RANKS] skyquilt reduce RUN.yaml [--output DIR] [--parts N] [--quiet]\n\n"
            "DESCRIPTION\n"
            "    Merges the committed products of a finished run into DIR/release.h5, replacing it "
            "only\n"
@@ -20,6 +20,11 @@ static void help(void)
            "    nothing changes.\n\n"
            "OPTIONS\n"
            "    --output DIR      folder of the run instead of the configuration's\n"
+           "    --parts N         take over what 'skyquilt run --part I/N' left in "
+           "DIR/part-I-of-N for I = 1\n"
+           "                      to N; the release is that of a single run. Parts that are "
+           "missing or not\n"
+           "                      complete are named\n"
            "    --quiet           warnings and errors only\n\n"
            "EXIT CODES\n"
            "    0  complete\n"
@@ -39,12 +44,13 @@ int sq_cli_reduce(int argc, char **argv)
 {
     static const struct option known[] = {{"output", required_argument, NULL, 'o'},
                                           {"quiet", no_argument, NULL, 'q'},
+                                          {"parts", required_argument, NULL, 'P'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
     sq_cli_progress bar = {0};
     sq_run_options options = {
         .report = sq_cli_show_progress, .user = &bar, .force_reduce = 1, .reduce_only = 1};
-    int option, quiet = 0;
+    int option, quiet = 0, length;
     optind = 1;
     while ((option = getopt_long(argc, argv, "o:qh", known, NULL)) != -1) {
         switch (option) {
@@ -54,6 +60,15 @@ int sq_cli_reduce(int argc, char **argv)
         case 'q':
             quiet = 1;
             options.report = NULL;
+            break;
+        case 'P':
+            length = 0;
+            if (sscanf(optarg, "%d%n", &options.parts, &length) != 1 || optarg[length] ||
+                options.parts < 1 || options.parts > SQ_MAX_PARTS) {
+                fprintf(stderr, "skyquilt reduce: --parts: '%s' is not a number of parts\n",
+                        optarg);
+                return 1;
+            }
             break;
         case 'h':
             help();

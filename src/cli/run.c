@@ -28,7 +28,17 @@ static int help(void)
         "OPTIONS\n"
         "    --output DIR      folder of the results instead of the configuration's\n"
         "    --progress S      seconds between progress lines in a log\n"
-        "    --quiet           warnings and errors only\n\n"
+        "    --quiet           warnings and errors only\n"
+        "    --walltime S      seconds that the job may take, instead of the configuration's: no "
+        "patch is\n"
+        "                      begun that may not end in time\n"
+        "    --part I/N        compute only the I-th (from 1) of N parts, as equal as can be, in\n"
+        "                      DIR/part-I-of-N, without a release: 'skyquilt reduce --parts N' "
+        "makes that\n"
+        "                      of all parts. For arrays of jobs; needs an index and a probe of one "
+        "phase\n"
+        "    --check           only check RUN.yaml and print the folder that the run would work "
+        "in\n\n"
         "FILES\n"
         "    DIR/run.yaml      the configuration with all defaults\n"
         "    DIR/tiles.h5      the tile index, when RUN.yaml gives `tiles` instead of `index`\n"
@@ -54,6 +64,26 @@ static int help(void)
     return code;
 }
 
+/* "I/N" */
+static int parse_part(const char *text, int *part, int *parts)
+{
+    int length = 0;
+    return sscanf(text, "%d/%d%n", part, parts, &length) == 2 && !text[length] && *part >= 1 &&
+           *part <= *parts && *parts <= SQ_MAX_PARTS;
+}
+
+static int check(const sq_run_options *options)
+{
+    char folder[1024];
+    sq_status rc = sq_cli_register_probes();
+    if (rc == SQ_OK)
+        rc = sq_run_folder(options, folder);
+    if (rc != SQ_OK)
+        return sq_cli_fail("run", rc);
+    printf("%s\n", folder);
+    return 0;
+}
+
 static void summary(const sq_run_verdict *v)
 {
     char hash[SQ_HASH_TEXT];
@@ -61,10 +91,13 @@ static void summary(const sq_run_verdict *v)
         printf("%s: %s\n", v->output, v->reason);
         return;
     }
+    int released = !sq_hash_equal(v->manifest, (sq_hash){0});
+    printf("%s: %s\n    patches     %llu done, %llu failed, %llu quarantined\n",
+           released ? v->release : v->output, v->reason, (unsigned long long)v->done,
+           (unsigned long long)v->failed, (unsigned long long)v->quarantined);
+    if (!released)
+        return;
     sq_hash_text(v->manifest, hash);
-    printf("%s: %s\n    patches     %llu done, %llu failed, %llu quarantined\n", v->release,
-           v->reason, (unsigned long long)v->done, (unsigned long long)v->failed,
-           (unsigned long long)v->quarantined);
     if (v->rows)
         printf("    rows        %lld\n", (long long)v->rows);
     printf("    manifest    %s\n    time        %.1f s\n", hash, v->seconds);
@@ -72,14 +105,14 @@ static void summary(const sq_run_verdict *v)
 
 int sq_cli_run(int argc, char **argv)
 {
-    static const struct option known[] = {{"output", required_argument, NULL, 'o'},
-                                          {"progress", required_argument, NULL, 'p'},
-                                          {"quiet", no_argument, NULL, 'q'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
+    static const struct option known[] = {
+        {"output", required_argument, NULL, 'o'}, {"progress", required_argument, NULL, 'p'},
+        {"quiet", no_argument, NULL, 'q'},        {"walltime", required_argument, NULL, 'w'},
+        {"part", required_argument, NULL, 'P'},   {"check", no_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'},         {0}};
     sq_cli_progress bar = {0};
     sq_run_options options = {.report = sq_cli_show_progress, .user = &bar};
-    int option, quiet = 0;
+    int option, quiet = 0, only_check = 0;
     optind = 1;
     while ((option = getopt_long(argc, argv, "o:qh", known, NULL)) != -1) {
         switch (option) {
@@ -96,6 +129,22 @@ int sq_cli_run(int argc, char **argv)
             quiet = 1;
             options.report = NULL;
             break;
+        case 'w':
+            if (!sq_cli_seconds(optarg, &options.walltime)) {
+                fprintf(stderr, "skyquilt run: --walltime: '%s' is not a time\n", optarg);
+                return 1;
+            }
+            break;
+        case 'P':
+            if (!parse_part(optarg, &options.part, &options.parts)) {
+                fprintf(stderr, "skyquilt run: --part: '%s' is not I/N with I from 1 to N\n",
+                        optarg);
+                return 1;
+            }
+            break;
+        case 'c':
+            only_check = 1;
+            break;
         case 'h':
             return help();
         default:
@@ -107,6 +156,8 @@ int sq_cli_run(int argc, char **argv)
         return 1;
     }
     options.config = argv[optind];
+    if (only_check)
+        return check(&options);
     if (!quiet && isatty(STDERR_FILENO) && options.progress <= 0)
         options.progress = 0.5;
     return sq_cli_job_run("run", argc, argv, &options, quiet, summary);

@@ -426,12 +426,13 @@ static sq_status prepare(control *c)
     sq_status rc = SQ_OK;
     const sq_run_execution *e = &c->survey->config->execution;
     const journal *j = c->setup->journal;
+    double asked = c->setup->options->walltime, walltime = asked > 0 ? asked : e->walltime;
     sq_scheduler_limits limits = {.max_range = (uint32_t)e->max_range,
                                   .deadline = e->deadline,
                                   .drain_seconds = e->drain,
                                   .science_attempts = (uint32_t)e->science_attempts,
                                   .infra_attempts = (uint32_t)e->infra_attempts,
-                                  .lease = e->walltime > 0 ? c->setup->started + e->walltime : 0};
+                                  .lease = walltime > 0 ? c->setup->started + walltime : 0};
     sq_survey_plan(c->survey, c->plan);
     SQ_TRY(SQ_ALLOC(c->left, c->setup->workers, "workers"));
     if (e->shuffle) {

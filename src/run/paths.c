@@ -55,6 +55,11 @@ static sq_status sync_path(const char *path, int flags)
     return bad ? sq_fail(SQ_ERR_IO, "%s: fsync: %s", path, strerror(error)) : SQ_OK;
 }
 
+sq_status sq_run_sync_folder(const char *folder)
+{
+    return sync_path(folder, O_RDONLY | O_DIRECTORY);
+}
+
 sq_status sq_run_settle_file(const char *folder, const char *from, const char *to)
 {
     sq_status rc = sync_path(from, O_RDONLY);
@@ -62,7 +67,7 @@ sq_status sq_run_settle_file(const char *folder, const char *from, const char *t
         return rc;
     if (rename(from, to) != 0)
         return sq_fail(SQ_ERR_IO, "%s: rename to %s: %s", from, to, strerror(errno));
-    return sync_path(folder, O_RDONLY | O_DIRECTORY);
+    return sq_run_sync_folder(folder);
 }
 
 sq_status sq_run_write_file(const char *folder, const char *name, const char *text)

@@ -13,6 +13,7 @@
 #define SQ_RUN_BAD_TILES "tiles.bad"
 #define SQ_RUN_CONFIG "run.yaml"
 #define SQ_RUN_VERDICT "exit.json"
+#define SQ_RUN_PART "part-%d-of-%d"
 
 sq_status sq_run_path(const char *folder, const char *name, char out[SQ_PATH_MAX]);
 sq_status sq_run_phase_path(const char *folder, int phase, char out[SQ_PATH_MAX]);
@@ -23,5 +24,8 @@ sq_status sq_run_make_folder(const char *path);
 sq_status sq_run_write_file(const char *folder, const char *name, const char *text);
 /* The same for a file that stands complete under `from`. */
 sq_status sq_run_settle_file(const char *folder, const char *from, const char *to);
+
+/* fsync of a folder: names made in it stay. */
+sq_status sq_run_sync_folder(const char *folder);
 
 #endif

@@ -4,16 +4,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "run/execution.h"
+#include "run/part.h"
 #include "run/paths.h"
 #include "run/verdict.h"
-
-static uint64_t all_tasks(const sq_survey *s)
-{
-    uint64_t total = 0;
-    for (int p = 0; p < s->d.nphase; p++)
-        total += sq_survey_tasks(s, p);
-    return total;
-}
 
 /* Once the ledger's lock is held: what the folder says about this execution. */
 static sq_status begin_folder(execution *x)
@@ -32,7 +25,7 @@ cleanup:
 void sq_execution_count(execution *x)
 {
     sq_run_verdict *v = x->verdict;
-    v->total = all_tasks(x->survey);
+    v->total = sq_survey_planned(x->survey);
     v->done = v->failed = v->quarantined = 0;
     for (size_t i = 0; i < x->journal.tasks; i++) {
         v->done += x->journal.task[i].state == SQ_TASK_DONE;
@@ -77,11 +70,13 @@ static sq_status open_ledger(execution *x)
                          .config = x->survey->identity,
                          .input = x->survey->index_hash,
                          .model = x->survey->model_hash,
-                         .count = all_tasks(x->survey)};
+                         .count = sq_survey_planned(x->survey)};
         snprintf(plan.text, sizeof plan.text, "%s", sq_survey_software());
         SQ_TRY(sq_ledger_append(x->ledger, &plan));
         SQ_TRY(sq_ledger_flush(x->ledger));
     }
+    if (x->options->parts && !x->options->part)
+        SQ_TRY(sq_part_import(x));
     x->number = j->executions + 1;
 cleanup:
     return rc;

@@ -10,10 +10,38 @@
 #include "base/mem.h"
 #include "run/execution.h"
 #include "run/index.h"
+#include "run/part.h"
 #include "run/paths.h"
 #include "run/signals.h"
 #include "run/verdict.h"
 #include "run/wire.h"
+
+/* Where a run with this configuration works. */
+static sq_status choose_folder(const sq_run_options *o, const sq_run_config *config,
+                               char folder[SQ_PATH_MAX])
+{
+    const char *base = o->output ? o->output : config->output;
+    int n = o->part ? snprintf(folder, SQ_PATH_MAX, "%s/" SQ_RUN_PART, base, o->part, o->parts)
+                    : snprintf(folder, SQ_PATH_MAX, "%s", base);
+    if (!*base || n < 1 || n >= SQ_PATH_MAX)
+        return sq_fail(SQ_ERR_CONFIG, "output: path too long or empty");
+    if (o->parts && config->tiles.count)
+        return sq_fail(SQ_ERR_CONFIG,
+                       "%s: tiles: parts need one index: make it with 'skyquilt index' and give "
+                       "its path as index",
+                       o->config);
+    return SQ_OK;
+}
+
+sq_status sq_run_folder(const sq_run_options *options, char folder[1024])
+{
+    sq_run_config *config = NULL;
+    sq_status rc = sq_run_config_load(options->config, &config);
+    if (rc == SQ_OK)
+        rc = choose_folder(options, config, folder);
+    sq_run_config_destroy(config);
+    return rc;
+}
 
 /* Rank 0 reads the configuration, all parse it. */
 static sq_status load_config(execution *x)
@@ -41,12 +69,7 @@ static sq_status load_config(execution *x)
     SQ_TRY(sq_comm_broadcast(x->comm, 0, &size, sizeof size));
     SQ_TRY(sq_comm_broadcast(x->comm, 0, data, size));
     SQ_TRY(sq_comm_agree(x->comm, sq_run_config_parse(data, size, x->options->config, &x->config)));
-    const char *folder = x->options->output ? x->options->output : x->config->output;
-    int n = snprintf(x->folder, sizeof x->folder, "%s", folder);
-    if (n < 1 || (size_t)n >= sizeof x->folder) {
-        rc = sq_fail(SQ_ERR_CONFIG, "output: path too long or empty");
-        goto cleanup;
-    }
+    SQ_TRY(choose_folder(x->options, x->config, x->folder));
     SQ_TRY(sq_run_path(x->folder, SQ_RUN_LEDGER, x->ledger_path));
     SQ_TRY(sq_run_path(x->folder, SQ_RUN_SHARDS, x->shards));
 cleanup:
@@ -156,6 +179,8 @@ static sq_status make_survey(execution *x)
     const char *index;
     SQ_TRY(find_index(x, path, &index));
     SQ_TRY(sq_comm_agree(x->comm, sq_survey_create(x->config, index, &x->survey)));
+    if (x->options->part)
+        SQ_TRY(sq_part_take(x->survey, x->options->part, x->options->parts));
     SQ_TRY(check_same(x));
 cleanup:
     return rc;
@@ -223,7 +248,11 @@ static sq_status process(execution *x, sq_outcome *outcome)
     run_worker *worker = NULL;
     wire_fate fate = {0};
     char name[48];
-    snprintf(name, sizeof name, "e%u-r%d", x->number, x->rank);
+    if (x->options->part)
+        snprintf(name, sizeof name, "p%dof%d-e%u-r%d", x->options->part, x->options->parts,
+                 x->number, x->rank);
+    else
+        snprintf(name, sizeof name, "e%u-r%d", x->number, x->rank);
     SQ_TRY(sq_mailbox_create(x->comm, &x->mailbox));
     if (x->rank == 0)
         mine = note_start(x);
@@ -306,7 +335,7 @@ static sq_status execute(execution *x)
         SQ_TRY(process(x, &outcome));
         if (x->rank == 0)
             judge(x);
-        if (outcome != SQ_OUTCOME_COMPLETE || x->verdict->abandoned) {
+        if (outcome != SQ_OUTCOME_COMPLETE || (x->verdict->abandoned && !x->options->part)) {
             if (x->rank == 0 && outcome == SQ_OUTCOME_COMPLETE) {
                 x->verdict->exit_code = 3;
                 snprintf(x->verdict->reason, sizeof x->verdict->reason,
@@ -315,7 +344,7 @@ static sq_status execute(execution *x)
             return SQ_OK;
         }
     }
-    if (x->reduced && !x->options->force_reduce) {
+    if (x->options->part || (x->reduced && !x->options->force_reduce)) {
         if (x->rank == 0) {
             x->verdict->manifest = x->journal.manifest;
             x->verdict->exit_code =

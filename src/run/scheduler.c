@@ -70,11 +70,12 @@ static sq_status create_phase(const sq_phase_plan *plan, phase_state *p)
         sorted[t] = (costed){plan->cost ? plan->cost[t] : 0, t};
     }
     p->base[p->tiles] = p->tiles ? plan->base[p->tiles] * p->realisations : 0;
-    p->tasks = p->base[p->tiles];
+    p->end = p->base[p->tiles];
+    p->tasks = p->end - p->base[0];
     qsort(sorted, p->tiles, sizeof *sorted, by_cost);
     for (uint32_t t = 0; t < p->tiles; t++)
         p->order[t] = sorted[t].tile;
-    SQ_TRY(SQ_ALLOC(p->bits, p->tasks / 64 + 1, "scheduler tasks"));
+    SQ_TRY(SQ_ALLOC(p->bits, p->end / 64 + 1, "scheduler tasks"));
 cleanup:
     sq_free(sorted);
     return rc;
@@ -130,7 +131,8 @@ void sq_scheduler_destroy(sq_scheduler *s)
 
 static sq_status check_task(const sq_scheduler *s, int phase, uint64_t index)
 {
-    if (phase < 0 || phase >= s->nphase || index >= s->phases[phase].tasks)
+    if (phase < 0 || phase >= s->nphase || index < s->phases[phase].base[0] ||
+        index >= s->phases[phase].end)
         return sq_fail(SQ_ERR_USAGE, "scheduler: there is no task %llu in phase %d",
                        (unsigned long long)index, phase);
     return SQ_OK;
@@ -170,7 +172,7 @@ sq_status sq_scheduler_add_deaths(sq_scheduler *s, int phase, uint64_t index, ui
 
 int sq_scheduler_is_settled(const sq_scheduler *s, int phase, uint64_t index)
 {
-    return phase >= 0 && phase < s->nphase && index < s->phases[phase].tasks &&
+    return phase >= 0 && phase < s->nphase && index < s->phases[phase].end &&
            sq_bit_get(s->phases[phase].bits, index);
 }
 
@@ -527,9 +529,9 @@ sq_scheduler_stats sq_scheduler_get_stats(const sq_scheduler *s)
         stats.done += p->done;
         stats.failed += p->failed;
         stats.quarantined += p->quarantined;
-        stats.bytes += p->tasks / 8 + p->tiles * 12ull;
+        stats.bytes += p->end / 8 + p->tiles * 12ull;
     }
-    stats.bytes += s->phases[s->phase].tasks / 8 + s->phases[s->phase].tiles * 8ull;
+    stats.bytes += s->phases[s->phase].end / 8 + s->phases[s->phase].tiles * 8ull;
     stats.bytes += s->specials.size * sizeof(special) + s->worker_capacity * sizeof(worker);
     stats.bytes += (s->retries.capacity + s->suspects.capacity) * sizeof(retry);
     for (size_t i = 0; i < s->worker_count; i++)

@@ -76,8 +76,9 @@ typedef struct phase_state {
     uint32_t realisations, tiles;
     uint64_t *base;  /* [tiles + 1] in tasks */
     uint32_t *order; /* tiles, the most costly first */
+    uint64_t end;    /* base[tiles] */
     uint64_t tasks, settled, done, failed, quarantined;
-    uint64_t *bits; /* settled tasks */
+    uint64_t *bits; /* [end] settled tasks */
 } phase_state;
 
 typedef struct known_death {

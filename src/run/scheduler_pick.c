@@ -21,7 +21,7 @@ sq_status sq_scheduler_open_phase(sq_scheduler *s, int phase)
     sq_free(s->issued);
     sq_free(s->cursor);
     s->issued = s->cursor = NULL;
-    SQ_TRY(SQ_ALLOC(s->issued, p->tasks / 64 + 1, "scheduler tasks"));
+    SQ_TRY(SQ_ALLOC(s->issued, p->end / 64 + 1, "scheduler tasks"));
     SQ_TRY(SQ_ALLOC(s->cursor, p->tiles + 1, "scheduler tiles"));
     memcpy(s->cursor, p->base, p->tiles * sizeof *s->cursor);
     s->next_tile = 0;

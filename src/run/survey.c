@@ -229,6 +229,7 @@ void sq_survey_destroy(sq_survey *s)
     sq_tile_index_free(s->tile, s->ntile);
     for (int p = 0; p < SQ_MAX_PHASES; p++)
         sq_free(s->base[p]);
+    sq_free(s->cut);
     if (s->self)
         s->config->cls->destroy(s->self);
     sq_free(s->identity_text);
@@ -258,7 +259,18 @@ uint64_t sq_survey_tasks(const sq_survey *s, int phase)
 void sq_survey_plan(const sq_survey *s, sq_phase_plan plan[SQ_MAX_PHASES])
 {
     for (int p = 0; p < s->d.nphase; p++)
-        plan[p] = (sq_phase_plan){s->d.phase[p].realisations, s->parts, s->base[p], NULL};
+        plan[p] = (sq_phase_plan){s->d.phase[p].realisations, s->parts,
+                                  s->cut ? s->cut : s->base[p], NULL};
+}
+
+uint64_t sq_survey_planned(const sq_survey *s)
+{
+    uint64_t total = 0;
+    sq_phase_plan plan[SQ_MAX_PHASES];
+    sq_survey_plan(s, plan);
+    for (int p = 0; p < s->d.nphase; p++)
+        total += (plan[p].base[s->parts] - plan[p].base[0]) * plan[p].realisations;
+    return total;
 }
 
 uint32_t sq_survey_tile_of(const sq_survey *s, int phase, uint64_t patch)

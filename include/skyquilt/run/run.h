@@ -8,6 +8,7 @@
  *   shards/        products of tasks, one series of segments a worker and execution
  *   phase-N        the file of a finished phase, for probes that have one
  *   release.h5     the result; complete under this name
+ *   part-I-of-N/   the same for a part of the survey that was run apart
  *   exit.json      the verdict of the last execution: {"exit_code", "reason", "counts", ...};
  * absent while one runs and after a crash Running again on the same folder resumes: the ledger is
  * replayed, hashes of committed records are verified, the rest is done, with any number of ranks.
@@ -34,11 +35,16 @@ typedef struct sq_run_progress {
     int last; /* the run is over */
 } sq_run_progress;
 
+enum { SQ_MAX_PARTS = 9999 };
+
 typedef struct sq_run_options {
     const char *config; /* path of the run configuration */
     const char *output; /* folder instead of the configuration's, or NULL */
     int force_reduce;   /* make the release again, although it is there */
     int reduce_only;    /* do no tasks: merge what is committed */
+    int part, parts;    /* do only this part of so many (from 1), in OUTPUT/part-I-of-N; without
+                           `part`: take over what all parts did, and merge that */
+    double walltime;    /* seconds that the job may take instead of the configuration's; 0: that */
     double progress;    /* seconds between calls on rank 0; 0: the configuration's */
     void (*report)(void *user, const sq_run_progress *progress); /* rank 0; may be NULL */
     void *user;
@@ -59,6 +65,9 @@ typedef struct sq_run_verdict {
 /* The same verdict on every rank. SQ_OK also for runs that were stopped or have failed patches;
  * otherwise the verdict has the exit code of the status. */
 sq_status sq_run(const sq_comm *comm, const sq_run_options *options, sq_run_verdict *verdict);
+
+/* The folder in which such a run works; also the check of a configuration. Local. */
+sq_status sq_run_folder(const sq_run_options *options, char folder[1024]);
 
 /* What the ledger of an output folder says, while a run goes on or after it. Local. */
 typedef struct sq_run_state {

@@ -33,7 +33,8 @@ typedef struct sq_phase_plan {
     uint32_t realisations; /* >= 1 */
     uint32_t tiles;
     const uint64_t
-        *base;          /* [tiles + 1] first patch of each tile and the number of patches; copied */
+        *base;          /* [tiles + 1] first patch of each tile and the end; above 0 at first for a
+                           part of a survey; copied */
     const double *cost; /* [tiles] expected seconds of a task of the tile, or NULL; copied */
 } sq_phase_plan;
 

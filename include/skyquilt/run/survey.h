@@ -24,6 +24,7 @@ typedef struct sq_survey {
     sq_owner *owner; /* NULL for maps */
     uint32_t parts;  /* tiles, or 1 for maps */
     uint64_t *base[SQ_MAX_PHASES]; /* [parts + 1] */
+    uint64_t *cut; /* [parts + 1] base[0] within the part that is planned; NULL: all is */
     sq_hash identity;              /* of configuration, models, tiles, program and libraries */
     sq_hash config_hash, model_hash, index_hash;
     char *identity_text; /* canonical YAML of what decides results */
@@ -34,8 +35,9 @@ sq_status sq_survey_create(const sq_run_config *config, const char *index, sq_su
 void sq_survey_destroy(sq_survey *survey);
 
 uint64_t sq_survey_tasks(const sq_survey *survey, int phase);
-/* The phases for the scheduler; arrays are borrowed from the survey. */
+/* The phases for the scheduler, and the tasks in them; arrays are borrowed from the survey. */
 void sq_survey_plan(const sq_survey *survey, sq_phase_plan plan[SQ_MAX_PHASES]);
+uint64_t sq_survey_planned(const sq_survey *survey);
 uint32_t sq_survey_tile_of(const sq_survey *survey, int phase, uint64_t patch);
 /* The tiling of a tile in a phase: sq_tiling_destroy. */
 sq_status sq_survey_tiling(const sq_survey *survey, int phase, uint32_t tile, sq_tiling **out);
