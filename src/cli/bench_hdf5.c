@@ -1,19 +1,15 @@
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/clock.h"
-#include "base/mem.h"
+#include "cli/bench_disk.h"
 #include "cli/commands.h"
 #include "par/comm.h"
 #include "store/bench.h"
 
 static const char help[] =
     "NAME\n"
-    "    skyquilt bench hdf5 - collective writes against the bare disk\n\n"
+    "    skyquilt bench hdf5 - columns of a release against the bare disk\n\n"
     "SYNOPSIS\n"
     "    [mpirun -n RANKS] skyquilt bench hdf5 [--folder DIR] [--megabytes N] [--repeats N] "
     "[--deflate N]\n"
@@ -23,9 +19,10 @@ static const char help[] =
     "the bandwidth of\n"
     "    the bare disk. Then all ranks write columns of the same size together as reduce does "
     "(HDF5, 1-D chunked\n"
-    "    datasets, collective, flushed to the disk). Best and median of the repeats are shown. The "
-    "files are\n"
-    "    removed. What the disk's cache absorbs is in both figures alike.\n\n"
+    "    datasets, flushed to the disk). Best and median of the repeats are shown. The files are "
+    "removed. What the\n"
+    "    disk's cache absorbs is in both figures alike. 'bench reduce' measures a whole "
+    "reduce.\n\n"
     "OPTIONS\n"
     "    --folder DIR     where to write, default the present folder\n"
     "    --megabytes N    size of the data, default 256\n"
@@ -43,46 +40,7 @@ typedef struct setup {
     int json;
 } setup;
 
-enum { BLOCK = 4 << 20, MAX_REPEATS = 100 };
-
-static sq_status write_plain(int fd, const char *path, const unsigned char *block, int64_t bytes)
-{
-    while (bytes > 0) {
-        ssize_t n = write(fd, block, bytes < BLOCK ? (size_t)bytes : BLOCK);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return sq_fail(SQ_ERR_IO, "%s: cannot write: %s", path, strerror(errno));
-        bytes -= n;
-    }
-    return fsync(fd) == 0 ? SQ_OK : sq_fail(SQ_ERR_IO, "%s: %s", path, strerror(errno));
-}
-
-/* Rank 0: seconds for the plain file. */
-static sq_status bare_disk(const setup *s, double *seconds)
-{
-    char path[1024];
-    unsigned char *block = NULL;
-    sq_status rc;
-    int fd = -1;
-    snprintf(path, sizeof path, "%.900s/skyquilt-bench.raw", s->folder);
-    SQ_TRY(sq_alloc(&block, BLOCK, 1, "block"));
-    for (int i = 0; i < BLOCK; i++)
-        block[i] = (unsigned char)((unsigned)i * 2654435761u >> 24);
-    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0)
-        SQ_TRY(sq_fail(SQ_ERR_IO, "%s: %s", path, strerror(errno)));
-    double start = sq_now();
-    SQ_TRY(write_plain(fd, path, block, s->megabytes * 1000000));
-    *seconds = sq_now() - start;
-cleanup:
-    if (fd >= 0) {
-        close(fd);
-        unlink(path);
-    }
-    sq_free(block);
-    return rc;
-}
+enum { MAX_REPEATS = 100 };
 
 static int by_value(const void *a, const void *b)
 {
@@ -98,8 +56,8 @@ static void show(const setup *s, int ranks, double *raw, double *all)
     qsort(all, n, sizeof *all, by_value);
     if (s->json) {
         printf("{\"bench\": \"hdf5\", \"ranks\": %d, \"megabytes\": %lld, \"deflate\": %lld, "
-               "\"raw_mb_s\": %.1f, \"raw_best_mb_s\": %.1f, \"collective_mb_s\": %.1f, "
-               "\"collective_best_mb_s\": %.1f, \"ratio\": %.3f}\n",
+               "\"raw_mb_s\": %.1f, \"raw_best_mb_s\": %.1f, \"columns_mb_s\": %.1f, "
+               "\"columns_best_mb_s\": %.1f, \"ratio\": %.3f}\n",
                ranks, (long long)s->megabytes, (long long)s->deflate, mb / raw[n / 2], mb / raw[0],
                mb / all[n / 2], mb / all[0], raw[n / 2] / all[n / 2]);
         return;
@@ -107,7 +65,7 @@ static void show(const setup *s, int ranks, double *raw, double *all)
     printf("%-34s %10s %10s\n", "", "median", "best");
     printf("%-34s %7.0f MB/s %5.0f MB/s\n", "plain file, one process", mb / raw[n / 2],
            mb / raw[0]);
-    printf("HDF5 collective, %3d rank%-11s %7.0f MB/s %5.0f MB/s\n", ranks, ranks == 1 ? "" : "s",
+    printf("HDF5 columns, %3d rank%-14s %7.0f MB/s %5.0f MB/s\n", ranks, ranks == 1 ? "" : "s",
            mb / all[n / 2], mb / all[0]);
     printf("%-34s %9.2f\n", "ratio of the medians", raw[n / 2] / all[n / 2]);
 }
@@ -119,7 +77,7 @@ static sq_status measure(const sq_comm *comm, const setup *s)
     sq_status rc = SQ_OK;
     snprintf(path, sizeof path, "%.900s/skyquilt-bench.h5", s->folder);
     for (int64_t i = 0; i < s->repeats; i++) {
-        SQ_TRY_ALL(comm, sq_comm_rank(comm) == 0 ? bare_disk(s, &raw[i]) : SQ_OK);
+        SQ_TRY_ALL(comm, sq_comm_rank(comm) == 0 ? sq_bench_disk(s->folder, s->megabytes * 1000000, &raw[i]) : SQ_OK);
         SQ_TRY(sq_store_bench(comm, path, s->megabytes * 1000000, (int)s->deflate, &all[i]));
     }
     if (sq_comm_rank(comm) == 0)
