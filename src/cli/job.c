@@ -38,6 +38,18 @@ int sq_cli_job_end(int code, int abandoned)
     return rank == 0 ? code : 0;
 }
 
+int sq_cli_job_check(const char *command, const sq_run_options *options)
+{
+    char folder[1024];
+    sq_status rc = sq_cli_register_probes();
+    if (rc == SQ_OK)
+        rc = sq_run_folder(options, folder);
+    if (rc != SQ_OK)
+        return sq_cli_fail(command, rc);
+    printf("%s\n", folder);
+    return 0;
+}
+
 int sq_cli_job_run(const char *command, int argc, char **argv, const sq_run_options *options,
                    int quiet, void (*summary)(const sq_run_verdict *verdict))
 {

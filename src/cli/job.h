@@ -13,6 +13,8 @@ int sq_cli_job_fail(const char *command, sq_status code);
 /* End message passing. Only rank 0 returns the code: a launcher that sees a rank end badly kills
  * the others. With `abandoned` (ranks were lost) the process ends here. */
 int sq_cli_job_end(int code, int abandoned);
+/* Instead of running: print the folder that it would work in, or what is wrong. Local. */
+int sq_cli_job_check(const char *command, const sq_run_options *options);
 /* Begin, sq_run, end. `summary` is printed on rank 0 after success unless quiet. */
 int sq_cli_job_run(const char *command, int argc, char **argv, const sq_run_options *options,
                    int quiet, void (*summary)(const sq_run_verdict *verdict));

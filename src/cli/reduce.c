@@ -25,6 +25,7 @@ static void help(void)
            "                      to N; the release is that of a single run. Parts that are "
            "missing or not\n"
            "                      complete are named\n"
+           "    --check           only check RUN.yaml and print the folder of the run\n"
            "    --quiet           warnings and errors only\n\n"
            "EXIT CODES\n"
            "    0  complete\n"
@@ -42,15 +43,14 @@ static void summary(const sq_run_verdict *verdict)
 
 int sq_cli_reduce(int argc, char **argv)
 {
-    static const struct option known[] = {{"output", required_argument, NULL, 'o'},
-                                          {"quiet", no_argument, NULL, 'q'},
-                                          {"parts", required_argument, NULL, 'P'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
+    static const struct option known[] = {
+        {"output", required_argument, NULL, 'o'}, {"quiet", no_argument, NULL, 'q'},
+        {"parts", required_argument, NULL, 'P'},  {"check", no_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'},         {0}};
     sq_cli_progress bar = {0};
     sq_run_options options = {
         .report = sq_cli_show_progress, .user = &bar, .force_reduce = 1, .reduce_only = 1};
-    int option, quiet = 0, length;
+    int option, quiet = 0, only_check = 0, length;
     optind = 1;
     while ((option = getopt_long(argc, argv, "o:qh", known, NULL)) != -1) {
         switch (option) {
@@ -70,6 +70,9 @@ int sq_cli_reduce(int argc, char **argv)
                 return 1;
             }
             break;
+        case 'c':
+            only_check = 1;
+            break;
         case 'h':
             help();
             return 0;
@@ -82,5 +85,7 @@ int sq_cli_reduce(int argc, char **argv)
         return 1;
     }
     options.config = argv[optind];
+    if (only_check)
+        return sq_cli_job_check("reduce", &options);
     return sq_cli_job_run("reduce", argc, argv, &options, quiet, summary);
 }

@@ -72,18 +72,6 @@ static int parse_part(const char *text, int *part, int *parts)
            *part <= *parts && *parts <= SQ_MAX_PARTS;
 }
 
-static int check(const sq_run_options *options)
-{
-    char folder[1024];
-    sq_status rc = sq_cli_register_probes();
-    if (rc == SQ_OK)
-        rc = sq_run_folder(options, folder);
-    if (rc != SQ_OK)
-        return sq_cli_fail("run", rc);
-    printf("%s\n", folder);
-    return 0;
-}
-
 static void summary(const sq_run_verdict *v)
 {
     char hash[SQ_HASH_TEXT];
@@ -157,7 +145,7 @@ int sq_cli_run(int argc, char **argv)
     }
     options.config = argv[optind];
     if (only_check)
-        return check(&options);
+        return sq_cli_job_check("run", &options);
     if (!quiet && isatty(STDERR_FILENO) && options.progress <= 0)
         options.progress = 0.5;
     return sq_cli_job_run("run", argc, argv, &options, quiet, summary);

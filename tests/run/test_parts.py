@@ -110,6 +110,8 @@ def main():
             shutil.copytree(f"{top}/split/part-2-of-4", f"{out}/part-{part}-of-2")
         text = call("reduce", yaml, "--output", out, "--parts", "2", expected=4)
         check("part 2 of 2" in text and "is not of this part" in text, text)
+        shutil.rmtree(f"{out}/shards")
+        os.remove(f"{out}/ledger")
         with open(f"{top}/other.yaml", "w") as f:
             f.write(open(yaml).read().replace("0.4", "0.45"))
         text = call("reduce", f"{top}/other.yaml", "--output", out, "--parts", "2", expected=1)
