@@ -9,14 +9,28 @@
 
 enum { BLOCK = 1 << 20, MAX_RANK = 3 };
 
+/* One loop a width: a copy of known size is a load. */
+#define SUM_OF(type)                                                                               \
+    for (int64_t i = 0; i < n; i++) {                                                              \
+        type bits;                                                                                 \
+        memcpy(&bits, at + (size_t)i * sizeof bits, sizeof bits);                                  \
+        sum += sq_element_mix(bits, first + (uint64_t)i);                                          \
+    }
+
 uint64_t sq_element_sum(const void *data, size_t width, int64_t n, uint64_t first)
 {
     const unsigned char *at = data;
     uint64_t sum = 0;
-    for (int64_t i = 0; i < n; i++, at += width) {
-        uint64_t bits = 0;
-        memcpy(&bits, at, width);
-        sum += sq_element_mix(bits, first + (uint64_t)i);
+    if (width == 8) {
+        SUM_OF(uint64_t)
+    } else if (width == 4) {
+        SUM_OF(uint32_t)
+    } else {
+        for (int64_t i = 0; i < n; i++, at += width) {
+            uint64_t bits = 0;
+            memcpy(&bits, at, width);
+            sum += sq_element_mix(bits, first + (uint64_t)i);
+        }
     }
     return sum;
 }
