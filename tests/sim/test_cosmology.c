@@ -132,6 +132,24 @@ static void test_gas(void **state)
     assert_int_equal(sq_gas_arnaud(*state, 0, 2e14, &g), SQ_ERR_DATA);
 }
 
+/* A rescaled profile is the one made anew. */
+static void test_rescale(void **state)
+{
+    sq_gas a, b, c;
+    assert_int_equal(sq_gas_arnaud(*state, 0.7, 2e14, &a), SQ_OK);
+    assert_int_equal(sq_gas_rescale(*state, SQ_GAS_ARNAUD, 0.2, 6e14, &a, &b), SQ_OK);
+    assert_int_equal(sq_gas_arnaud(*state, 0.2, 6e14, &c), SQ_OK);
+    for (double theta = 0; theta < 30 * ARCMIN; theta += 0.7 * ARCMIN)
+        assert_true(fabs(sq_gas_at(&b, theta) - sq_gas_at(&c, theta)) <= 1e-12 * c.y0);
+    close_to(b.flux, c.flux, 1e-12);
+    close_to(b.theta500, c.theta500, 1e-12);
+    assert_int_equal(sq_gas_battaglia(*state, 0.7, 2e14, &a), SQ_OK);
+    assert_int_equal(sq_gas_rescale(*state, SQ_GAS_BATTAGLIA, 0.72, 2.1e14, &a, &b), SQ_OK);
+    assert_int_equal(sq_gas_battaglia(*state, 0.72, 2.1e14, &c), SQ_OK);
+    close_to(b.y0, c.y0, 0.03);
+    close_to(b.flux, c.flux, 0.03);
+}
+
 /* Battaglia's fit and Arnaud's profile describe the same clusters: integrated y within 25%. */
 static void test_models(void **state)
 {
@@ -171,7 +189,7 @@ int main(void)
         cmocka_unit_test(test_background), cmocka_unit_test(test_power),
         cmocka_unit_test(test_halos),      cmocka_unit_test(test_counts),
         cmocka_unit_test(test_masses),     cmocka_unit_test(test_gas),
-        cmocka_unit_test(test_models),     cmocka_unit_test(test_spectrum),
-        cmocka_unit_test(test_refusals)};
+        cmocka_unit_test(test_models),     cmocka_unit_test(test_rescale),
+        cmocka_unit_test(test_spectrum),   cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, make, drop);
 }

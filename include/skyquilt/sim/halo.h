@@ -50,12 +50,17 @@ typedef struct sq_gas {
     double theta500, m500;
     double edge;                 /* of the profile, in theta_s */
     double shape[SQ_GAS_POINTS]; /* at theta / theta_s = edge (i / (SQ_GAS_POINTS - 1))^2 */
+    double centre;               /* of the dimensionless profile: its line integral */
     double flux;                 /* integral of y over the sky, steradian */
 } sq_gas;
 
 /* Of a halo of mass M500c / M200c. SQ_ERR_DATA for z <= 0 or a mass that is not positive. */
 sq_status sq_gas_arnaud(const sq_cosmology *cosmology, double z, double m500c, sq_gas *out);
 sq_status sq_gas_battaglia(const sq_cosmology *cosmology, double z, double m200c, sq_gas *out);
+/* The same profile for another halo, cheap: Arnaud's shape is universal; Battaglia's is kept from
+ * `like`, which should be of nearly the same mass and redshift. */
+sq_status sq_gas_rescale(const sq_cosmology *cosmology, sq_gas_model model, double z, double mass,
+                         const sq_gas *like, sq_gas *out);
 double sq_gas_at(const sq_gas *gas, double theta); /* y at an angle in rad */
 /* Integral over the sky of shape(theta / theta_s) exp(-i l . theta) in units of theta_s^2, as a
  * function of l theta_s: the Fourier transform of the profile of unit height. */
