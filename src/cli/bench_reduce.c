@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -65,7 +66,8 @@ typedef struct bench {
     char shards[1024], release[1024];
     double raw[2], write; /* seconds: the plain file before and after; the records */
     sq_merge_report report;
-    int64_t resident; /* bytes, the largest rank's */
+    int64_t resident[2]; /* bytes, the largest rank's, before and after */
+    double cpu;          /* seconds of all ranks within the reduce */
 } bench;
 
 /* ---- Records ---- */
@@ -132,6 +134,14 @@ cleanup:
     return rc == SQ_OK ? closed : rc;
 }
 
+static double cpu_seconds(void)
+{
+    struct rusage r;
+    getrusage(RUSAGE_SELF, &r);
+    return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
+           1e-6 * (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec);
+}
+
 static sq_status reduce(bench *b, const sq_merge_task *task, int64_t n)
 {
     const sq_schema *schema = &sq_bench_schema;
@@ -143,7 +153,10 @@ static sq_status reduce(bench *b, const sq_merge_task *task, int64_t n)
                       .deflate = (int)b->deflate,
                       .task = task,
                       .ntask = n};
-    return sq_merge_release(b->comm, &merge, &b->report);
+    double before = cpu_seconds();
+    sq_status rc = sq_merge_release(b->comm, &merge, &b->report);
+    b->cpu = cpu_seconds() - before;
+    return rc == SQ_OK ? sq_comm_reduce_f64(b->comm, SQ_SUM, &b->cpu, 1) : rc;
 }
 
 /* ---- Checks ---- */
@@ -289,21 +302,26 @@ cleanup:
 
 static void show_json(const bench *b, double mb)
 {
+    char hash[SQ_HASH_TEXT];
     const sq_merge_report *r = &b->report;
     double raw = 0.5 * (b->raw[0] + b->raw[1]);
-    printf("{\"bench\": \"reduce\", \"ranks\": %d, \"rows\": %lld, \"rows_in\": %lld, "
+    printf("{\"bench\": \"reduce\", \"ranks\": %d, \"cpu_seconds\": %.3f, \"rows\": %lld, "
+           "\"rows_in\": %lld, "
            "\"records\": %lld, \"memory_mb\": %.6g, \"deflate\": %lld, \"scatter\": %s, ",
-           b->size, (long long)r->rows[0], (long long)r->rows_in[0], (long long)r->records,
+           b->size, b->cpu, (long long)r->rows[0], (long long)r->rows_in[0], (long long)r->records,
            b->memory, (long long)b->deflate, b->scatter ? "true" : "false");
     printf("\"release_mb\": %.1f, \"seconds\": %.3f, \"mb_s\": %.1f, \"raw_mb_s\": [%.1f, %.1f], "
-           "\"ratio\": %.3f, \"write_mb_s\": %.1f, \"peak_resident_mb\": %.1f, "
+           "\"ratio\": %.3f, \"write_mb_s\": %.1f, \"resident_before_mb\": %.1f, "
+           "\"peak_resident_mb\": %.1f, "
            "\"read_again_mb\": %.1f, \"spilled_mb\": %.1f, \"parts\": {",
            mb, r->seconds, mb / r->seconds, mb / b->raw[0], mb / b->raw[1], raw / r->seconds,
-           mb / (r->part[SQ_REDUCE_WRITE] + r->part[SQ_REDUCE_FLUSH]), 1e-6 * (double)b->resident,
+           mb / (r->part[SQ_REDUCE_WRITE] + r->part[SQ_REDUCE_FLUSH]),
+           1e-6 * (double)b->resident[0], 1e-6 * (double)b->resident[1],
            1e-6 * (double)r->read_again, 1e-6 * (double)r->spilled);
     for (int k = 0; k < SQ_REDUCE_PARTS; k++)
         printf("%s\"%s\": %.3f", k ? ", " : "", sq_reduce_part_name[k], r->part[k]);
-    printf("}, \"exact\": true}\n");
+    sq_hash_text(r->manifest, hash);
+    printf("}, \"manifest\": \"%s\", \"exact\": true}\n", hash);
 }
 
 static void show_text(const bench *b, double mb)
@@ -319,10 +337,11 @@ static void show_text(const bench *b, double mb)
     for (int k = 0; k < SQ_REDUCE_PARTS; k++)
         printf("    %-30s %9.1f s %8.0f %%\n", sq_reduce_part_name[k], r->part[k],
                100 * r->part[k] / r->seconds);
+    printf("seconds of processors in all ranks %.1f\n", b->cpu);
     printf("records read again %.0f MB, sorted on disk %.0f MB\n", 1e-6 * (double)r->read_again,
            1e-6 * (double)r->spilled);
     printf("peak memory of a rank %.0f MB, of which it was allowed to hold %.6g MB of rows\n",
-           1e-6 * (double)b->resident, b->memory);
+           1e-6 * (double)b->resident[1], b->memory);
 }
 
 static sq_status measure(bench *b)
@@ -344,9 +363,10 @@ static sq_status measure(bench *b)
     mine = NULL;
     int64_t size = sq_bench_sky_rows(&b->sky) * 76;
     SQ_TRY_ALL(b->comm, b->rank == 0 ? sq_bench_disk(b->folder, size, &b->raw[0]) : SQ_OK);
+    b->resident[0] = (int64_t)sq_mem_resident_peak();
     SQ_TRY(reduce(b, all, (int64_t)(bytes / sizeof *mine)));
-    b->resident = (int64_t)sq_mem_resident_peak();
-    SQ_TRY(sq_comm_reduce_i64(b->comm, SQ_MAX, &b->resident, 1));
+    b->resident[1] = (int64_t)sq_mem_resident_peak();
+    SQ_TRY(sq_comm_reduce_i64(b->comm, SQ_MAX, b->resident, 2));
     SQ_TRY_ALL(b->comm, b->rank == 0 ? sq_bench_disk(b->folder, size, &b->raw[1]) : SQ_OK);
     SQ_TRY_ALL(b->comm, check_release(b));
     if (b->rank == 0)

@@ -8,9 +8,11 @@
  * shuffles the order of commits, the segments and the attempts. Rank 0 writes the shards, all ranks
  * reduce. */
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/mem.h"
 #include "base/rng.h"
@@ -122,6 +124,9 @@ static void detect(int t, const sq_patch *p, sq_table *out)
         if (!(depth >= -border) || x < -0.5 || y < -0.5 || x >= NX - 0.5 || y >= NY - 0.5)
             continue;
         DO(sq_wcs_pix2sky(s.wcs[t], 1, &x, &y, &ra, &dec));
+        /* Positions that are no positions: all have one key, and NaN compares with nothing. */
+        if (getenv("SQ_TEST_NAN") && i % 3 == 0)
+            *(i % 2 ? &ra : &dec) = i % 5 ? NAN : i % 7 ? INFINITY : -INFINITY;
         int64_t source = i;
         float flux = (float)(sq_rng_uniform(&rng) * 1000);
         uint8_t flag = (uint8_t)(p->id & 255);
@@ -329,6 +334,12 @@ int main(int argc, char **argv)
     /* One allocation of the last rank fails. */
     if (getenv("SQ_TEST_FAIL_ALLOC") && sq_comm_rank(world) == sq_comm_size(world) - 1)
         sq_mem_fail_after(atoll(getenv("SQ_TEST_FAIL_ALLOC")));
+    /* The last rank alone cannot write. */
+    if (getenv("SQ_TEST_FILE_LIMIT") && sq_comm_rank(world) == sq_comm_size(world) - 1) {
+        struct rlimit limit = {(rlim_t)atoll(getenv("SQ_TEST_FILE_LIMIT")), RLIM_INFINITY};
+        signal(SIGXFSZ, SIG_IGN);
+        setrlimit(RLIMIT_FSIZE, &limit);
+    }
     sq_status rc = sq_merge_release(world, &merge, &report);
     sq_mem_fail_after(-1);
     char hash[SQ_HASH_TEXT];

@@ -4,6 +4,7 @@ bit; every source is there once; rows are sorted; maps are stitched as numpy sti
 
 test_merge.py MAKE_RELEASE MPIRUN SKYQUILT"""
 import glob
+import json
 import os
 import random
 import shutil
@@ -279,6 +280,48 @@ class Merge(unittest.TestCase):
             self.assertEqual(os.listdir(full), [])
         finally:
             subprocess.run(["umount", full], check=True)
+
+    def test_a_rank_that_cannot_write_ends_all_ranks_together(self):
+        """Files of the last rank may not grow beyond a limit: its first writes or its last ones fail."""
+        for limit in (1000, 100000, 250000):
+            path, run = make(self.folder, "limit%d" % limit, 3, ok=False, SQ_TEST_FILE_LIMIT=str(limit))
+            self.assertEqual(run.stdout.count(": io: "), 3, (limit, run.stdout, run.stderr))
+            self.assertFalse(os.path.exists(path) or os.path.exists(path + ".partial"))
+
+    def test_positions_that_are_none_have_an_order(self):
+        first, _ = make(self.folder, "nan1", 1, SQ_TEST_NAN="1")
+        with h5py.File(first, "r") as file:
+            ra, dec = file["catalog/ra"][()], file["catalog/dec"][()]
+            self.assertGreater((~np.isfinite(ra)).sum(), 100)
+            self.assertGreater((~np.isfinite(dec)).sum(), 100)
+        for ranks, order, memory in ((3, 2, 0), (2, 5, 70000)):
+            other, _ = make(self.folder, "nan%d-%d" % (ranks, order), ranks, order, memory, SQ_TEST_NAN="1")
+            self.assertEqual(content(first), content(other))
+
+    def bench(self, ranks, *options):
+        run = subprocess.run([MPIRUN, "--oversubscribe", "-n", str(ranks), PROGRAM, "bench", "reduce", "--json",
+                              "--folder", self.folder, *options], capture_output=True, text=True, timeout=200)
+        self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+        return json.loads(run.stdout)
+
+    def test_many_rows_in_little_memory(self):
+        """Every row of a synthetic sky is checked by the program itself; rows and border rows go through the disk."""
+        rows = 600000
+        plain = self.bench(1, "--rows", str(rows))
+        small = self.bench(2, "--rows", str(rows), "--memory", "2")
+        self.assertGreater(plain["rows_in"], plain["rows"] + rows // 20, "borders were to be reconciled")
+        self.assertEqual(plain["spilled_mb"], 0)
+        self.assertGreater(small["spilled_mb"], 4)
+        self.assertEqual(plain["manifest"], small["manifest"])
+        self.assertLess(small["read_again_mb"], 4 * rows * 60e-6)
+        # A rank's share is about 40 MB; MPI, HDF5 and the blocks read back take some 15 MB.
+        self.assertLess(small["peak_resident_mb"], small["resident_before_mb"] + 24)
+        self.assertGreater(plain["peak_resident_mb"], plain["resident_before_mb"] + 60)
+        scattered = [self.bench(2, "--rows", "150000", "--memory", memory, "--scatter") for memory in ("64", "1")]
+        self.assertGreater(scattered[1]["spilled_mb"], 10)
+        self.assertLess(scattered[1]["read_again_mb"], 2 * 150000 * 60e-6)
+        self.assertEqual(scattered[0]["manifest"], scattered[1]["manifest"])
+        self.assertEqual([f for f in os.listdir(self.folder) if f.startswith(("skyquilt-bench", "sort"))], [])
 
     def test_damaged_records_stop_the_merge(self):
         shards = os.path.join(self.folder, "shards-one")
