@@ -5,7 +5,10 @@
 
 #include "base/mem.h"
 #include "sky/match.h"
+#include "sky/sphere.h"
 #include "sky/zones.h"
+
+enum { FEW = 48 };
 
 typedef struct border_row {
     uint64_t patch, row;
@@ -74,7 +77,29 @@ cleanup:
     return rc;
 }
 
-static sq_status find_pairs(borders *b, double radius)
+/* Few rows: every pair, with the distances that sq_zones_query would give. */
+static sq_status compare_pairs(borders *b, double radius)
+{
+    double v[FEW][3], side = 2 * sin(fmin(180, radius / 3600) * (M_PI / 180) / 2);
+    sq_status rc = SQ_OK;
+    for (int64_t i = 0; i < b->n; i++) {
+        b->use[i] &= isfinite(b->ra[i]) && isfinite(b->dec[i]) && fabs(b->dec[i]) <= 90;
+        if (b->use[i])
+            sq_unit_vector(sq_wrap_ra(b->ra[i]), b->dec[i], v[i]);
+        for (int64_t j = 0; b->use[i] && j < i; j++) {
+            double x = v[i][0] - v[j][0], y = v[i][1] - v[j][1], w = v[i][2] - v[j][2];
+            double d2 = x * x + y * y + w * w;
+            if (!b->use[j] || d2 > side * side || b->row[i].patch == b->row[j].patch)
+                continue;
+            SQ_TRY(SQ_GROW(b->pair, b->capacity, b->pairs + 1, "border pairs"));
+            b->pair[b->pairs++] = (border_pair){d2, j, i};
+        }
+    }
+cleanup:
+    return rc;
+}
+
+static sq_status search_pairs(borders *b, double radius)
 {
     sq_status rc = SQ_OK;
     sq_zones *z = NULL;
@@ -92,11 +117,18 @@ static sq_status find_pairs(borders *b, double radius)
             b->pair[b->pairs++] = (border_pair){hits.hit[k].d2, i, j};
         }
     }
-    if (b->pairs)
-        qsort(b->pair, b->pairs, sizeof *b->pair, by_distance);
 cleanup:
     sq_free(hits.hit);
     sq_zones_destroy(z);
+    return rc;
+}
+
+static sq_status find_pairs(borders *b, double radius)
+{
+    int few = b->n <= FEW && radius > 0 && isfinite(radius);
+    sq_status rc = few ? compare_pairs(b, radius) : search_pairs(b, radius);
+    if (b->pairs)
+        qsort(b->pair, b->pairs, sizeof *b->pair, by_distance);
     return rc;
 }
 

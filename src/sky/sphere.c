@@ -7,6 +7,8 @@
 
 double sq_wrap_ra(double ra)
 {
+    if (ra >= 0 && ra < 360)
+        return ra;
     double wrapped = fmod(ra, 360);
     if (wrapped < 0)
         wrapped += 360;
