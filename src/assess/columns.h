@@ -10,6 +10,7 @@
 
 typedef struct column {
     char *name;
+    sq_dtype type;
     double *value; /* NULL until it is read */
 } column;
 
@@ -24,13 +25,17 @@ typedef struct catalog {
 
 /* `table` NULL: group catalog when it is there, else the top. Needs ra and dec. */
 sq_status catalog_open(const char *path, const char *table, catalog *out);
+/* The same for a table that may lack them. */
+sq_status catalog_open_table(const char *path, const char *table, catalog *out);
 void catalog_close(catalog *c);
 int catalog_has(const catalog *c, const char *name);
 /* The values of a column; they live as long as the catalogue. */
 sq_status catalog_column(catalog *c, const char *name, const double **out);
 /* The same, *out = NULL when there is no such column. */
 sq_status catalog_optional(catalog *c, const char *name, const double **out);
+/* Reads a column into the caller's memory. */
+sq_status catalog_read(const catalog *c, const char *name, sq_dtype type, void *out);
 /* The unit of a column, "" when it has none. */
-sq_status catalog_unit(catalog *c, const char *name, char *unit, size_t size);
+sq_status catalog_unit(const catalog *c, const char *name, char *unit, size_t size);
 
 #endif

@@ -111,8 +111,7 @@ void polygon_destroy(polygon *p)
     sq_free(p);
 }
 
-/* ra0, dec0, ra1, ... of every tile, [tile][8]. */
-static sq_status read_corners(sq_h5 *file, int64_t tiles, double *corner)
+sq_status tile_corners(sq_h5 *file, int64_t tiles, double *corner)
 {
     double *value = NULL;
     char name[32];
@@ -168,7 +167,7 @@ sq_status footprint_read(sq_h5 *file, footprint *out)
     SQ_TRY(sq_h5_shape(file, "tiles/ra0", &type, &rank, dim));
     SQ_TRY(SQ_ALLOC(corner, 8 * dim[0] + 1, "tile corners"));
     SQ_TRY(SQ_ALLOC(dead, dim[0] + 1, "tiles"));
-    SQ_TRY(read_corners(file, dim[0], corner));
+    SQ_TRY(tile_corners(file, dim[0], corner));
     SQ_TRY(find_dead(file, dim[0], dead));
     SQ_TRY(SQ_ALLOC(out->tile, dim[0] + 1, "footprint"));
     for (int64_t t = 0; t < dim[0]; t++) {

@@ -29,4 +29,7 @@ sq_status footprint_read(sq_h5 *file, footprint *out);
 double footprint_depth(const footprint *f, double ra, double dec);
 void footprint_clear(footprint *f);
 
+/* The corners ra0, dec0, ra1, ... of every tile of a release, [tile][8]. */
+sq_status tile_corners(sq_h5 *file, int64_t tiles, double *corner);
+
 #endif

@@ -1,299 +1,201 @@
-/* The report of a validation as a table and as JSON. */
+#include "assess/report.h"
+
 #include <errno.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "assess/validate.h"
+#include "assess/report_page.h"
+#include "assess/svg.h"
+#include "base/mem.h"
 
-static void percent(FILE *out, sq_estimate e)
+static const char style[] =
+    "body{font:15px/1.45 system-ui,sans-serif;color:#222;max-width:1080px;margin:2em auto;"
+    "padding:0 1em}h1{font-size:1.6em;margin-bottom:.1em}h2{font-size:1.2em;margin-top:2em;"
+    "border-bottom:2px solid #dde3ea;padding-bottom:.2em}table{border-collapse:collapse;"
+    "margin:.6em 0;font-size:.93em}td,th{padding:.22em .8em;text-align:left;"
+    "border-bottom:1px solid #e6eaee;vertical-align:top}th{background:#f3f6f9;font-weight:600}"
+    "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}code,pre{font:.9em monospace}"
+    "td{overflow-wrap:anywhere}pre{background:#f6f8fa;padding:.7em;overflow-x:auto;margin:.3em 0;"
+    "white-space:pre-wrap}svg{max-width:100%;height:auto;display:inline-block}"
+    ".bad{color:#b00020;font-weight:600}.good{color:#1b7a3d;font-weight:600}.note{color:#667}"
+    ".facts td:first-child{color:#556;white-space:nowrap}";
+
+static void cell(const page *p, const char *text)
 {
-    if (isfinite(e.value))
-        fprintf(out, "  %.3f %5.3f", e.value, isfinite(e.error) ? e.error : 0.0);
-    else
-        fprintf(out, "      -     -");
+    fputs("<td>", p->out);
+    svg_escape(p->out, text);
+    fputs("</td>", p->out);
 }
 
-static void print_range(FILE *out, double low, double high)
+static void fact(const page *p, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void fact(const page *p, const char *name, const char *format, ...)
 {
-    if (isfinite(low))
-        fprintf(out, "  %5.2f - ", low);
-    else
-        fprintf(out, "        < ");
-    if (isfinite(high))
-        fprintf(out, "%5.2f", high);
-    else
-        fprintf(out, "  all");
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    fputs("<tr>", p->out);
+    cell(p, name);
+    cell(p, text);
+    fputs("</tr>\n", p->out);
 }
 
-static void print_bin(FILE *out, const sq_validate_bin *b)
+static const char *text_of(const report_text *list, int count, const char *name)
 {
-    print_range(out, b->low, b->high);
-    fprintf(out, " %7lld %7lld", (long long)b->truth, (long long)b->found);
-    percent(out, b->completeness);
-    percent(out, b->purity);
-    percent(out, b->f1);
-    percent(out, b->star_accuracy);
-    percent(out, b->galaxy_accuracy);
-    fputc('\n', out);
-}
-
-static void print_quantity(FILE *out, const sq_validate_quantity *q)
-{
-    const sq_validate_residual *a = &q->all;
-    fprintf(out, "  %-22s %7lld %10.4f %9.4f %-8s", q->name, (long long)a->n, a->median.value,
-            a->mad.value, q->unit);
-    if (strcmp(q->intervals, "none") != 0) {
-        if (strcmp(q->intervals, "ellipse") == 0)
-            fprintf(out, "  %6s %5s ", "", "");
-        else
-            fprintf(out, "  %6.2f %5.2f ", a->pull_median.value, a->pull_mad.value);
-        for (int k = 0; k < SQ_LEVELS; k++)
-            fprintf(out, "  %.3f", a->coverage[k].value);
-        fprintf(out, "  %s", q->intervals);
+    for (int i = 0; i < count; i++) {
+        if (strcmp(list[i].name, name) == 0)
+            return list[i].text;
     }
-    fputc('\n', out);
+    return "";
 }
 
-static void print_reliability(FILE *out, const sq_validate_report *r)
+static void put_summary(const page *p)
 {
-    if (!r->has_probability)
+    int64_t state[3] = {0, 0, 0};
+    for (int64_t i = 0; i < p->task.n; i++) {
+        if (p->task.state[i] >= 0 && p->task.state[i] < 3)
+            state[p->task.state[i]]++;
+    }
+    fputs("<table class=\"facts\">\n", p->out);
+    fact(p, "probe", "%s", text_of(p->provenance, p->provenances, "probe"));
+    if (p->tiles)
+        fact(p, "tiles", "%lld", (long long)p->tiles);
+    fact(p, "tasks", "%lld done, %lld failed, %lld quarantined", (long long)state[0],
+         (long long)state[1], (long long)state[2]);
+    for (int i = 0; i < p->tables; i++)
+        fact(p, p->table[i].name, "%lld rows: %.400s", (long long)p->table[i].rows,
+             p->table[i].description ? p->table[i].description : "");
+    for (int i = 0; i < p->maps; i++)
+        fact(p, "map", "%s", p->map[i]);
+    fact(p, "run", "%.100s to %.100s, %.20s ranks", text_of(p->run, p->runs, "started"),
+         text_of(p->run, p->runs, "finished"), text_of(p->run, p->runs, "ranks"));
+    fact(p, "software", "%.300s", text_of(p->provenance, p->provenances, "software"));
+    fact(p, "manifest", "%.64s", p->manifest ? p->manifest : "");
+    fputs("</table>\n", p->out);
+}
+
+static void put_failures(const page *p)
+{
+    static const char *const state[] = {"done", "failed", "quarantined"};
+    const report_failures *f = &p->failure;
+    fprintf(p->out, "<h2>Failures</h2>\n");
+    if (f->n == 0) {
+        fputs("<p class=\"good\">None: every task is done.</p>\n", p->out);
         return;
-    fprintf(out, "\ndetection probability: mean, fraction that is real, rows\n");
-    for (int k = 0; k < SQ_RELIABILITY_BINS; k++) {
-        const sq_validate_reliability *b = &r->reliability[k];
-        if (b->n)
-            fprintf(out, "  %.1f - %.1f   %.3f  %.3f  %lld\n", k / 10.0, (k + 1) / 10.0,
-                    b->probability, b->fraction, (long long)b->n);
     }
-    fprintf(out, "  expected calibration error %.4f; expected count %.1f, true count %lld\n",
-            r->calibration_error.value, r->expected, (long long)r->truth_used);
-}
-
-void sq_validate_print(const sq_validate_report *r, FILE *out)
-{
-    fprintf(out, "%lld true sources and %lld rows inside (of %lld and %lld), match %g arcsec",
-            (long long)r->truth_used, (long long)r->catalog_used, (long long)r->truth_rows,
-            (long long)r->catalog_rows, r->match);
-    if (r->tolerance > 0)
-        fprintf(out, " and %g mag", r->tolerance);
-    fprintf(out, ", probability >= %g, %lld blocks of sky\n\n", r->threshold, (long long)r->blocks);
-    fprintf(out,
-            "  %s mag            truth   found  completeness  purity       F1           "
-            "stars right  galaxies right\n",
-            r->band);
-    for (int k = 0; k < r->bins; k++)
-        print_bin(out, &r->bin[k]);
-    fprintf(out, "  all brighter than the end of the bin\n");
-    for (int k = 0; k < r->bins; k++)
-        print_bin(out, &r->brighter[k]);
-    fprintf(out, "  summary\n");
-    print_bin(out, &r->all);
-    fprintf(out,
-            "\n  quantity                  rows     median       MAD unit        pull   MAD    "
-            "in 50%%    68%%    90%%    95%%\n");
-    for (int k = 0; k < r->quantities; k++)
-        print_quantity(out, &r->quantity[k]);
-    if (r->has_class)
-        fprintf(out, "\nstar/galaxy: area under the ROC curve %.4f +- %.4f\n", r->auc.value,
-                r->auc.error);
-    print_reliability(out, r);
-}
-
-/* JSON. Every function writes one complete value or member; `first` tells whether a comma is due.
- */
-typedef struct json {
-    FILE *out;
-    int first;
-} json;
-
-static void key(json *j, const char *name)
-{
-    fprintf(j->out, "%s", j->first ? "" : ", ");
-    if (name)
-        fprintf(j->out, "\"%s\": ", name);
-    j->first = 0;
-}
-
-static void open_with(json *j, const char *name, char bracket)
-{
-    key(j, name);
-    fputc(bracket, j->out);
-    j->first = 1;
-}
-
-static void close_with(json *j, char bracket)
-{
-    fputc(bracket, j->out);
-    j->first = 0;
-}
-
-static void real(json *j, const char *name, double value)
-{
-    key(j, name);
-    if (isfinite(value))
-        fprintf(j->out, "%.9g", value);
-    else
-        fprintf(j->out, "null");
-}
-
-static void integer(json *j, const char *name, int64_t value)
-{
-    key(j, name);
-    fprintf(j->out, "%lld", (long long)value);
-}
-
-static void text(json *j, const char *name, const char *value)
-{
-    key(j, name);
-    fputc('"', j->out);
-    for (; *value; value++) {
-        if (*value == '"' || *value == '\\')
-            fputc('\\', j->out);
-        if ((unsigned char)*value >= 32)
-            fputc(*value, j->out);
+    fprintf(p->out,
+            "<p>%lld tasks without a product%s.</p>\n<table><tr><th>tile</th><th "
+            "class=\"n\">patch</th><th class=\"n\">phase</th><th>state</th><th>class</th>"
+            "<th>reason</th></tr>\n",
+            (long long)f->n, f->shown < f->n ? "; the first of them" : "");
+    for (int64_t i = 0; i < f->shown; i++) {
+        fputs("<tr>", p->out);
+        cell(p, f->tile[i] >= 0 && f->tile[i] < p->tiles ? p->tile_name[f->tile[i]] : "");
+        fprintf(p->out, "<td class=\"n\">%lld</td><td class=\"n\">%lld</td>",
+                (long long)f->patch[i], (long long)f->phase[i]);
+        cell(p, f->state[i] >= 0 && f->state[i] < 3 ? state[f->state[i]] : "");
+        cell(p, f->status + i * (f->status_width + 1));
+        cell(p, f->reason + i * (f->reason_width + 1));
+        fputs("</tr>\n", p->out);
     }
-    fputc('"', j->out);
+    fputs("</table>\n", p->out);
 }
 
-static void estimate(json *j, const char *name, sq_estimate e)
+static void put_texts(const page *p, const char *title, const report_text *list, int count)
 {
-    open_with(j, name, '{');
-    real(j, "value", e.value);
-    real(j, "error", e.error);
-    close_with(j, '}');
-}
-
-static void json_bin(json *j, const char *name, const sq_validate_bin *b)
-{
-    open_with(j, name, '{');
-    real(j, "low", b->low);
-    real(j, "high", b->high);
-    integer(j, "truth", b->truth);
-    integer(j, "matched", b->matched);
-    integer(j, "found", b->found);
-    integer(j, "right", b->right);
-    estimate(j, "completeness", b->completeness);
-    estimate(j, "purity", b->purity);
-    estimate(j, "f1", b->f1);
-    estimate(j, "star_completeness", b->star_completeness);
-    estimate(j, "galaxy_completeness", b->galaxy_completeness);
-    estimate(j, "class_accuracy", b->class_accuracy);
-    estimate(j, "star_accuracy", b->star_accuracy);
-    estimate(j, "galaxy_accuracy", b->galaxy_accuracy);
-    close_with(j, '}');
-}
-
-static void json_bins(json *j, const char *name, const sq_validate_bin *b, int n)
-{
-    open_with(j, name, '[');
-    for (int k = 0; k < n; k++)
-        json_bin(j, NULL, &b[k]);
-    close_with(j, ']');
-}
-
-static void json_residual(json *j, const char *name, const sq_validate_residual *r)
-{
-    static const char *const level[SQ_LEVELS] = {"50", "68", "90", "95"};
-    open_with(j, name, '{');
-    real(j, "low", r->low);
-    real(j, "high", r->high);
-    integer(j, "n", r->n);
-    estimate(j, "median", r->median);
-    estimate(j, "mad", r->mad);
-    estimate(j, "pull_median", r->pull_median);
-    estimate(j, "pull_mad", r->pull_mad);
-    open_with(j, "coverage", '{');
-    for (int k = 0; k < SQ_LEVELS; k++)
-        estimate(j, level[k], r->coverage[k]);
-    close_with(j, '}');
-    close_with(j, '}');
-}
-
-static void json_quantities(json *j, const sq_validate_report *r)
-{
-    open_with(j, "quantities", '[');
-    for (int i = 0; i < r->quantities; i++) {
-        const sq_validate_quantity *q = &r->quantity[i];
-        open_with(j, NULL, '{');
-        text(j, "name", q->name);
-        text(j, "unit", q->unit);
-        text(j, "intervals", q->intervals);
-        json_residual(j, "all", &q->all);
-        open_with(j, "bins", '[');
-        for (int k = 0; k < q->bins; k++)
-            json_residual(j, NULL, &q->bin[k]);
-        close_with(j, ']');
-        close_with(j, '}');
+    fprintf(p->out, "<h3>%s</h3>\n<table class=\"facts\">\n", title);
+    for (int i = 0; i < count; i++) {
+        int lines = strchr(list[i].text, '\n') != NULL;
+        fputs("<tr>", p->out);
+        cell(p, list[i].name);
+        fputs(lines ? "<td><pre>" : "<td><code>", p->out);
+        svg_escape(p->out, list[i].text);
+        fputs(lines ? "</pre></td></tr>\n" : "</code></td></tr>\n", p->out);
     }
-    close_with(j, ']');
+    fputs("</table>\n", p->out);
 }
 
-static void json_class(json *j, const sq_validate_report *r)
+static sq_status put_products(const page *p)
 {
-    open_with(j, "star_galaxy", '{');
-    estimate(j, "auc", r->auc);
-    open_with(j, "roc", '[');
-    for (int k = 0; k < SQ_ROC_POINTS; k++) {
-        open_with(j, NULL, '[');
-        real(j, NULL, r->roc[k][0]);
-        real(j, NULL, r->roc[k][1]);
-        close_with(j, ']');
+    sq_status rc = SQ_OK;
+    for (int i = 0; i < p->tables; i++) {
+        const report_table *t = &p->table[i];
+        if (!t->sky || t->rows == 0)
+            continue;
+        fputs("<h2>", p->out);
+        svg_escape(p->out, t->name);
+        fputs("</h2>\n", p->out);
+        SQ_TRY(page_sky(p, t));
+        SQ_TRY(page_magnitudes(p, t));
     }
-    close_with(j, ']');
-    close_with(j, '}');
+    if (p->maps)
+        fputs("<h2>Maps</h2>\n", p->out);
+    for (int i = 0; i < p->maps; i++)
+        SQ_TRY(page_map(p, p->map[i]));
+cleanup:
+    return rc;
 }
 
-static void json_reliability(json *j, const sq_validate_report *r)
+static sq_status put_page(const page *p, const char *title)
 {
-    open_with(j, "reliability", '{');
-    estimate(j, "calibration_error", r->calibration_error);
-    real(j, "expected", r->expected);
-    open_with(j, "bins", '[');
-    for (int k = 0; k < SQ_RELIABILITY_BINS; k++) {
-        open_with(j, NULL, '{');
-        integer(j, "n", r->reliability[k].n);
-        real(j, "probability", r->reliability[k].probability);
-        real(j, "fraction", r->reliability[k].fraction);
-        close_with(j, '}');
-    }
-    close_with(j, ']');
-    close_with(j, '}');
+    sq_status rc;
+    fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+          "<meta name=\"viewport\" content=\"width=device-width\">\n<title>",
+          p->out);
+    svg_escape(p->out, title);
+    fprintf(p->out, "</title>\n<style>%s</style></head><body>\n<h1>", style);
+    svg_escape(p->out, title);
+    fputs("</h1>\n", p->out);
+    put_summary(p);
+    SQ_TRY(page_footprint(p));
+    SQ_TRY(put_products(p));
+    page_times(p);
+    put_failures(p);
+    page_validation(p);
+    page_comparison(p);
+    fputs("<h2>Provenance</h2>\n", p->out);
+    put_texts(p, "What the content was made from", p->provenance, p->provenances);
+    put_texts(p, "This execution", p->run, p->runs);
+    fputs("</body></html>\n", p->out);
+cleanup:
+    return rc;
 }
 
-static void json_report(json *j, const sq_validate_report *r)
+static const char *base_name(const char *path)
 {
-    open_with(j, NULL, '{');
-    text(j, "band", r->band);
-    real(j, "match_arcsec", r->match);
-    real(j, "tolerance_mag", r->tolerance > 0 ? r->tolerance : NAN);
-    real(j, "threshold", r->threshold);
-    integer(j, "seed", (int64_t)r->seed);
-    integer(j, "blocks", r->blocks);
-    integer(j, "truth_rows", r->truth_rows);
-    integer(j, "catalog_rows", r->catalog_rows);
-    integer(j, "truth_used", r->truth_used);
-    integer(j, "catalog_used", r->catalog_used);
-    json_bin(j, "summary", &r->all);
-    json_bins(j, "bins", r->bin, r->bins);
-    json_bins(j, "brighter", r->brighter, r->bins);
-    json_quantities(j, r);
-    if (r->has_class)
-        json_class(j, r);
-    if (r->has_probability)
-        json_reliability(j, r);
-    close_with(j, '}');
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
 }
 
-sq_status sq_validate_json(const sq_validate_report *report, const char *path)
+sq_status sq_report(const sq_report_options *options)
 {
-    json j = {fopen(path, "w"), 1};
-    if (!j.out)
-        return sq_fail(SQ_ERR_IO, "%s: %s", path, strerror(errno));
-    json_report(&j, report);
-    fputc('\n', j.out);
-    int bad = ferror(j.out);
-    if (fclose(j.out) != 0 || bad)
-        return sq_fail(SQ_ERR_IO, "%s: cannot write: %s", path, strerror(errno));
-    return SQ_OK;
+    page p = {.options = options};
+    char partial[4096] = "";
+    sq_status rc;
+    SQ_TRY(page_read(&p));
+    if (snprintf(partial, sizeof partial, "%s.partial", options->output) >= (int)sizeof partial)
+        SQ_TRY(sq_fail(SQ_ERR_USAGE, "%.60s...: path is too long", options->output));
+    p.out = fopen(partial, "w");
+    if (!p.out)
+        SQ_TRY(sq_fail(SQ_ERR_IO, "%s: %s", partial, strerror(errno)));
+    SQ_TRY(put_page(&p, options->title ? options->title : base_name(options->release)));
+    int bad = ferror(p.out);
+    bad |= fclose(p.out) != 0;
+    p.out = NULL;
+    if (bad || rename(partial, options->output) != 0)
+        SQ_TRY(sq_fail(SQ_ERR_IO, "%s: cannot write: %s", options->output, strerror(errno)));
+    partial[0] = '\0';
+cleanup:
+    if (p.out)
+        fclose(p.out);
+    if (partial[0])
+        unlink(partial);
+    page_clear(&p);
+    return rc;
 }

@@ -20,6 +20,8 @@ static const command commands[] = {
     {"status", "progress of a run, from its ledger", sq_cli_status},
     {"verify", "check hashes, counts and manifests", sq_cli_verify},
     {"validate", "compare a release with the truth", sq_cli_validate},
+    {"compare", "what changed between two releases", sq_cli_compare},
+    {"report", "a release on one page", sq_cli_report},
     {"simulate", "make tiles with truth, and training sets", sq_cli_simulate},
     {"model", "show what an ONNX file needs, or run it", sq_cli_model},
     {"bench", "measure what the machine and the engine reach", sq_cli_bench},

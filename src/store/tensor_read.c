@@ -1,4 +1,5 @@
 /* Attributes, listings and reading. */
+#include <limits.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -266,6 +267,53 @@ sq_status sq_h5_read_rows_text(sq_h5 *file, const char *name, int width, int64_t
     H5Tclose(stored);
     H5Sclose(space);
     H5Dclose(set);
+    return rc;
+}
+
+sq_status sq_h5_text_shape(sq_h5 *file, const char *name, int *width, int64_t *count)
+{
+    hid_t set;
+    sq_status rc = open_dataset(file, name, &set);
+    if (rc != SQ_OK)
+        return rc;
+    hid_t space = H5Dget_space(set), stored = H5Dget_type(set);
+    if (H5Tget_class(stored) != H5T_STRING || H5Tis_variable_str(stored) > 0 ||
+        H5Sget_simple_extent_ndims(space) > 1 || H5Tget_size(stored) > INT_MAX)
+        rc = sq_fail(SQ_ERR_FORMAT, "%s: %s: not a text of fixed width", file->path, name);
+    *width = rc == SQ_OK ? (int)H5Tget_size(stored) : 0;
+    *count = rc == SQ_OK ? (int64_t)H5Sget_simple_extent_npoints(space) : 0;
+    H5Tclose(stored);
+    H5Sclose(space);
+    H5Dclose(set);
+    return rc;
+}
+
+sq_status sq_h5_read_string(sq_h5 *file, const char *name, char **text)
+{
+    int width;
+    int64_t count;
+    hid_t set = -1, type = -1;
+    sq_status rc = sq_h5_text_shape(file, name, &width, &count);
+    *text = NULL;
+    if (rc == SQ_OK && count != 1)
+        rc = sq_fail(SQ_ERR_FORMAT, "%s: %s: %lld texts instead of one", file->path, name,
+                     (long long)count);
+    if (rc != SQ_OK)
+        return rc;
+    SQ_TRY(sq_alloc(text, (size_t)width + 1, 1, "text"));
+    SQ_TRY(open_dataset(file, name, &set));
+    type = sq_hdf5_text_type(width);
+    if (H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *text) < 0)
+        rc = sq_hdf5_fail(file->path, name);
+cleanup:
+    if (set >= 0)
+        H5Dclose(set);
+    if (type >= 0)
+        H5Tclose(type);
+    if (rc != SQ_OK) {
+        sq_free(*text);
+        *text = NULL;
+    }
     return rc;
 }
 

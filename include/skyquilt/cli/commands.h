@@ -19,6 +19,8 @@ int sq_cli_reduce(int argc, char **argv);
 int sq_cli_status(int argc, char **argv);
 int sq_cli_verify(int argc, char **argv);
 int sq_cli_validate(int argc, char **argv);
+int sq_cli_compare(int argc, char **argv);
+int sq_cli_report(int argc, char **argv);
 int sq_cli_simulate(int argc, char **argv);
 int sq_cli_model(int argc, char **argv);
 int sq_cli_bench(int argc, char **argv);

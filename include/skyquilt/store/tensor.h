@@ -48,6 +48,10 @@ sq_status sq_h5_read_real(sq_h5 *file, const char *object, const char *name, dou
 sq_status sq_h5_append_text(sq_h5 *file, const char *name, int width, int64_t n, const char *data);
 sq_status sq_h5_read_rows_text(sq_h5 *file, const char *name, int width, int64_t first,
                                int64_t count, char *out);
+/* Its width in bytes and its number of texts; a single text (no column) has count 1. */
+sq_status sq_h5_text_shape(sq_h5 *file, const char *name, int *width, int64_t *count);
+/* A single text as a string: free with sq_free. */
+sq_status sq_h5_read_string(sq_h5 *file, const char *name, char **text);
 
 int sq_h5_has(sq_h5 *file, const char *name); /* 1: the dataset or group is there */
 /* Names of the datasets in a group ("/" is the top) in the order of their names; groups are left

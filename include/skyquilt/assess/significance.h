@@ -1,0 +1,65 @@
+/* Significance of differences between measurements that are correlated on the sky.
+ *
+ * Sources near each other share noise, blends and PSF, so sources are no independent trials: the
+ * independent unit is a block of sky. A statistic that is a ratio of sums over sources,
+ * sum(part) / sum(whole), gets its variance from the scatter of the blocks' residuals
+ * part_b - ratio * whole_b (the linearised delete-one-block jackknife; Cochran 1977, section 6.6),
+ * and its probability from Student's t with one degree of freedom less than there are blocks. It is
+ * never reported below 2^(1 - blocks), the least that any test which exchanges whole blocks can
+ * reach. No random numbers. Local, reentrant but for the accumulator. */
+#ifndef SQ_ASSESS_SIGNIFICANCE_H
+#define SQ_ASSESS_SIGNIFICANCE_H
+
+#include <stdint.h>
+
+#include "base/status.h"
+
+/* P(K > x) of Kolmogorov's distribution. */
+double sq_kolmogorov(double x);
+/* P(|T| > |t|) of Student's distribution. */
+double sq_student(double t, double degrees);
+/* Adjusted probabilities of Benjamini & Hochberg (1995): reject those <= alpha, and of the
+ * rejected a fraction alpha is false on the average. NaN stays NaN and is no test. */
+sq_status sq_benjamini_hochberg(int64_t n, const double *p, double *q);
+
+/* Median of n values, which are reordered; NaN without values. */
+double sq_median(double *value, int64_t n);
+
+/* Sums per block, for any number of tests one after the other. */
+typedef struct sq_block_sums sq_block_sums;
+
+typedef struct sq_block_test {
+    double value, error; /* the ratio and its standard error; NaN without data, or one block */
+    double p;            /* two-sided, of the ratio being `null`; 1 with fewer than two blocks */
+    int64_t blocks;
+} sq_block_test;
+
+sq_status sq_block_sums_create(int64_t blocks, sq_block_sums **out);
+void sq_block_add(sq_block_sums *sums, int64_t block, double part, double whole);
+/* The test of what was added; the sums are empty afterwards. */
+sq_block_test sq_block_finish(sq_block_sums *sums, double null);
+void sq_block_sums_destroy(sq_block_sums *sums);
+
+/* One value of one of two samples. */
+typedef struct sq_ks_value {
+    double value;
+    int32_t block;
+    int32_t second; /* 0: first sample, 1: second */
+} sq_ks_value;
+
+typedef struct sq_ks_test {
+    int64_t n[2];
+    double distance; /* the largest |difference| of the cumulative distributions; NaN without data
+                      */
+    double at;       /* the value where it is reached; the second sample has more below when */
+    double p, signed_distance; /* signed_distance > 0 */
+} sq_ks_test;
+
+/* Two-sample Kolmogorov-Smirnov test of samples that are correlated within and between each other
+ * (the same sources, the same pixels). The difference of the cumulative distributions at the place
+ * of the largest distance is a ratio over blocks; its t gives the number of independent values that
+ * would show the same normal score, and with that number Kolmogorov's distribution gives p. The
+ * values are sorted; they must be finite. */
+sq_ks_test sq_ks(sq_ks_value *value, int64_t n, sq_block_sums *sums);
+
+#endif

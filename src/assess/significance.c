@@ -1,0 +1,255 @@
+#include "assess/significance.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "assess/statistics.h"
+#include "base/mem.h"
+
+double sq_kolmogorov(double x)
+{
+    double sum = 0;
+    if (!(x > 0))
+        return isnan(x) ? NAN : 1;
+    if (x < 1) { /* the theta function's other series converges faster */
+        for (int k = 1; k <= 21; k += 2)
+            sum += exp(-k * k * M_PI * M_PI / (8 * x * x));
+        return 1 - sqrt(2 * M_PI) / x * sum;
+    }
+    for (int k = 1; k <= 10; k++)
+        sum += (k % 2 ? 2 : -2) * exp(-2.0 * k * k * x * x);
+    return fmax(0, fmin(1, sum));
+}
+
+/* Continued fraction of the incomplete beta function by Lentz's method (DLMF 8.17.22). */
+static double beta_fraction(double a, double b, double x)
+{
+    const double tiny = 1e-300;
+    double c = 1, d = 1 - (a + b) * x / (a + 1);
+    d = 1 / (fabs(d) < tiny ? tiny : d);
+    double h = d;
+    for (int m = 1; m < 10000; m++) {
+        double even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m));
+        double odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1));
+        double step = 1;
+        for (int k = 0; k < 2; k++) {
+            double term = k ? odd : even;
+            d = 1 + term * d;
+            d = 1 / (fabs(d) < tiny ? tiny : d);
+            c = 1 + term / c;
+            c = fabs(c) < tiny ? tiny : c;
+            step = d * c;
+            h *= step;
+        }
+        if (fabs(step - 1) < 1e-15)
+            break;
+    }
+    return h;
+}
+
+/* Regularised incomplete beta function I_x(a, b). */
+static double beta_ratio(double a, double b, double x)
+{
+    if (x <= 0 || x >= 1)
+        return x >= 1;
+    double front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log1p(-x));
+    if (x < (a + 1) / (a + b + 2))
+        return front * beta_fraction(a, b, x) / a;
+    return 1 - front * beta_fraction(b, a, 1 - x) / b;
+}
+
+double sq_student(double t, double degrees)
+{
+    if (isnan(t) || !(degrees > 0))
+        return NAN;
+    return isinf(t) ? 0 : beta_ratio(degrees / 2, 0.5, degrees / (degrees + t * t));
+}
+
+typedef struct ranked {
+    double p;
+    int64_t index;
+} ranked;
+
+static int by_p(const void *a, const void *b)
+{
+    double x = ((const ranked *)a)->p, y = ((const ranked *)b)->p;
+    return (x > y) - (x < y);
+}
+
+sq_status sq_benjamini_hochberg(int64_t n, const double *p, double *q)
+{
+    ranked *r = NULL;
+    int64_t tests = 0;
+    sq_status rc = SQ_ALLOC(r, n + 1, "probabilities");
+    if (rc != SQ_OK)
+        return rc;
+    for (int64_t i = 0; i < n; i++) {
+        q[i] = NAN;
+        if (!isnan(p[i]))
+            r[tests++] = (ranked){p[i], i};
+    }
+    qsort(r, (size_t)tests, sizeof *r, by_p);
+    double least = 1;
+    for (int64_t k = tests - 1; k >= 0; k--) {
+        least = fmin(least, r[k].p * (double)tests / (double)(k + 1));
+        q[r[k].index] = least;
+    }
+    sq_free(r);
+    return SQ_OK;
+}
+
+/* Hoare's selection: afterwards value[k] is in its sorted place, smaller ones before it. */
+static double select_rank(double *value, int64_t n, int64_t k)
+{
+    int64_t low = 0, high = n - 1;
+    while (low < high) {
+        double pivot = value[low + (high - low) / 2];
+        int64_t i = low, j = high;
+        while (i <= j) {
+            while (value[i] < pivot)
+                i++;
+            while (value[j] > pivot)
+                j--;
+            if (i <= j) {
+                double t = value[i];
+                value[i++] = value[j];
+                value[j--] = t;
+            }
+        }
+        if (k <= j)
+            high = j;
+        else if (k >= i)
+            low = i;
+        else
+            break;
+    }
+    return value[k];
+}
+
+double sq_median(double *value, int64_t n)
+{
+    if (n == 0)
+        return NAN;
+    double middle = select_rank(value, n, n / 2);
+    if (n % 2)
+        return middle;
+    double below = value[0];
+    for (int64_t i = 1; i < n / 2; i++)
+        below = fmax(below, value[i]);
+    return 0.5 * (below + middle);
+}
+
+struct sq_block_sums {
+    int64_t blocks, used;
+    double *part, *whole;
+    uint8_t *mark;
+    int64_t *list; /* of the blocks in use */
+};
+
+sq_status sq_block_sums_create(int64_t blocks, sq_block_sums **out)
+{
+    sq_status rc;
+    sq_block_sums *s = NULL;
+    SQ_TRY(SQ_ALLOC(s, 1, "sums per block"));
+    s->blocks = blocks;
+    SQ_TRY(SQ_ALLOC(s->part, blocks + 1, "sums per block"));
+    SQ_TRY(SQ_ALLOC(s->whole, blocks + 1, "sums per block"));
+    SQ_TRY(SQ_ALLOC(s->mark, blocks + 1, "sums per block"));
+    SQ_TRY(SQ_ALLOC(s->list, blocks + 1, "sums per block"));
+    *out = s;
+    s = NULL;
+cleanup:
+    sq_block_sums_destroy(s);
+    return rc;
+}
+
+void sq_block_sums_destroy(sq_block_sums *sums)
+{
+    if (!sums)
+        return;
+    sq_free(sums->part);
+    sq_free(sums->whole);
+    sq_free(sums->mark);
+    sq_free(sums->list);
+    sq_free(sums);
+}
+
+void sq_block_add(sq_block_sums *sums, int64_t block, double part, double whole)
+{
+    if (block < 0 || block >= sums->blocks)
+        return;
+    if (!sums->mark[block]) {
+        sums->mark[block] = 1;
+        sums->list[sums->used++] = block;
+    }
+    sums->part[block] += part;
+    sums->whole[block] += whole;
+}
+
+sq_block_test sq_block_finish(sq_block_sums *sums, double null)
+{
+    double part = 0, whole = 0, square = 0;
+    int64_t n = sums->used;
+    for (int64_t i = 0; i < n; i++) {
+        part += sums->part[sums->list[i]];
+        whole += sums->whole[sums->list[i]];
+    }
+    sq_block_test t = {whole > 0 ? part / whole : NAN, NAN, 1, n};
+    for (int64_t i = 0; i < n; i++) {
+        int64_t b = sums->list[i];
+        double residual = sums->part[b] - t.value * sums->whole[b];
+        square += residual * residual;
+        sums->part[b] = sums->whole[b] = 0;
+        sums->mark[b] = 0;
+    }
+    sums->used = 0;
+    if (n < 2 || isnan(t.value))
+        return t;
+    t.error = sqrt((double)n / (double)(n - 1) * square) / whole;
+    if (t.value != null)
+        t.p = fmax(sq_student((t.value - null) / t.error, (double)(n - 1)), exp2(1 - (double)n));
+    return t;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = ((const sq_ks_value *)a)->value, y = ((const sq_ks_value *)b)->value;
+    return (x > y) - (x < y);
+}
+
+sq_ks_test sq_ks(sq_ks_value *value, int64_t n, sq_block_sums *sums)
+{
+    sq_ks_test t = {{0, 0}, NAN, NAN, 1, 0};
+    int64_t below[2] = {0, 0}, best[2] = {0, 0};
+    for (int64_t i = 0; i < n; i++)
+        t.n[value[i].second]++;
+    if (!t.n[0] || !t.n[1])
+        return t;
+    qsort(value, (size_t)n, sizeof *value, by_value);
+    t.distance = 0;
+    for (int64_t i = 0; i < n; i++) {
+        below[value[i].second]++;
+        if (i + 1 < n && value[i + 1].value == value[i].value)
+            continue;
+        double step = (double)below[1] / (double)t.n[1] - (double)below[0] / (double)t.n[0];
+        if (fabs(step) > t.distance) {
+            t.distance = fabs(step);
+            t.signed_distance = step;
+            t.at = value[i].value;
+            memcpy(best, below, sizeof best);
+        }
+    }
+    if (t.distance == 0)
+        return t;
+    double f = (double)(best[0] + best[1]) / (double)n;
+    for (int64_t i = 0; i < n; i++) {
+        double inside = (value[i].value <= t.at) - f;
+        double share = value[i].second ? inside / (double)t.n[1] : -inside / (double)t.n[0];
+        sq_block_add(sums, value[i].block, share, 1 / (double)n);
+    }
+    sq_block_test at = sq_block_finish(sums, 0);
+    double score = -sq_normal_quantile(fmax(at.p / 2, 1e-300));
+    t.p = fmax(sq_kolmogorov(fmax(score, 0) * sqrt(f * (1 - f))), exp2(1 - (double)at.blocks));
+    return t;
+}
