@@ -299,6 +299,7 @@ static void judge(execution *x)
     case SQ_OUTCOME_NO_WORKERS:
     case SQ_OUTCOME_NONE:
         v->exit_code = x->result.status != SQ_OK ? sq_exit_code(x->result.status) : 3;
+        v->relaunch = x->result.status == SQ_OK;
         snprintf(v->reason, sizeof v->reason, "no worker is left%s%s",
                  x->result.reason[0] ? ": " : "", x->result.reason);
         break;
@@ -338,6 +339,7 @@ static sq_status execute(execution *x)
         if (outcome != SQ_OUTCOME_COMPLETE || (x->verdict->abandoned && !x->options->part)) {
             if (x->rank == 0 && outcome == SQ_OUTCOME_COMPLETE) {
                 x->verdict->exit_code = 3;
+                x->verdict->relaunch = 1;
                 snprintf(x->verdict->reason, sizeof x->verdict->reason,
                          "ranks were lost; run again for the release");
             }
@@ -365,6 +367,7 @@ static sq_status leave_verdict(execution *x, sq_status rc)
     sq_run_verdict *v = x->verdict;
     if (rc != SQ_OK) {
         v->exit_code = sq_exit_code(rc);
+        v->relaunch = rc == SQ_ERR_COMM;
         snprintf(v->reason, sizeof v->reason, "%.511s", sq_error());
     }
     v->seconds = sq_now() - x->started;

@@ -32,12 +32,12 @@ sq_status sq_verdict_write(const char *folder, const sq_run_verdict *v)
     sq_hash_text(v->manifest, hash);
     sq_timestamp(now, sizeof now);
     snprintf(text, sizeof text,
-             "{\n  \"exit_code\": %d,\n  \"reason\": \"%s\",\n  \"counts\": {\"total\": %llu, "
+             "{\n  \"exit_code\": %d,\n  \"relaunch\": %s,\n  \"reason\": \"%s\",\n  \"counts\": {\"total\": %llu, "
              "\"done\": %llu, \"failed\": %llu, \"quarantined\": %llu, \"rows\": %lld, "
              "\"left_out\": %llu},\n"
              "  \"release\": \"%s\",\n  \"manifest\": \"%s\",\n  \"seconds\": %.3f,\n"
              "  \"finished\": \"%s\"\n}\n",
-             v->exit_code, reason, (unsigned long long)v->total, (unsigned long long)v->done,
+             v->exit_code, v->relaunch ? "true" : "false", reason, (unsigned long long)v->total, (unsigned long long)v->done,
              (unsigned long long)v->failed, (unsigned long long)v->quarantined, (long long)v->rows,
              (unsigned long long)v->left_out, release, hash, v->seconds, now);
     return sq_run_write_file(folder, SQ_RUN_VERDICT, text);

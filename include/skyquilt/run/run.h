@@ -9,8 +9,10 @@
  *   phase-N        the file of a finished phase, for probes that have one
  *   release.h5     the result; complete under this name
  *   part-I-of-N/   the same for a part of the survey that was run apart
- *   exit.json      the verdict of the last execution: {"exit_code", "reason", "counts", ...};
- * absent while one runs and after a crash Running again on the same folder resumes: the ledger is
+ *   exit.json      the verdict of the last execution: {"exit_code", "relaunch", "reason", "counts",
+ *                  ...}; absent while one runs and after a crash
+ *
+ * Running again on the same folder resumes: the ledger is
  * replayed, hashes of committed records are verified, the rest is done, with any number of ranks.
  * With one rank everything happens in it; with more, rank 0 carries control only and sleeps between
  * messages, and nothing is collective while tasks are in flight. Every function here that takes a
@@ -52,6 +54,7 @@ typedef struct sq_run_options {
 
 typedef struct sq_run_verdict {
     int exit_code; /* 0 complete, 2 with failed patches, 3 stopped, 1 and 4 errors */
+    int relaunch;  /* ranks were lost: the same command, given again at once, goes on */
     char reason[512];
     char output[1024], release[1024];
     uint64_t total, done, failed, quarantined;
