@@ -32,8 +32,11 @@ int sq_cli_job_end(int code, int abandoned)
 {
     int rank = sq_comm_running() ? sq_cli_job_rank() : 0;
     fflush(NULL);
-    if (abandoned)
+    if (abandoned) {
+        /* mpirun ends all when one leaves like this: rank 0 first, so that its words are out. */
+        usleep(rank == 0 ? 0 : 300000);
         _exit(code);
+    }
     sq_comm_finalize();
     return rank == 0 ? code : 0;
 }

@@ -11,7 +11,7 @@ int sq_cli_job_rank(void);
 /* Print "skyquilt COMMAND: message" on rank 0 and return the status's exit code. */
 int sq_cli_job_fail(const char *command, sq_status code);
 /* End message passing. Only rank 0 returns the code: a launcher that sees a rank end badly kills
- * the others. With `abandoned` (ranks were lost) the process ends here. */
+ * the others. With `abandoned` the process ends here. */
 int sq_cli_job_end(int code, int abandoned);
 /* Instead of running: print the folder that it would work in, or what is wrong. Local. */
 int sq_cli_job_check(const char *command, const sq_run_options *options);

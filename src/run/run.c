@@ -412,6 +412,9 @@ sq_status sq_run(const sq_comm *comm, const sq_run_options *options, sq_run_verd
         /* Every rank has left the collective phases together, so this is matched everywhere. */
         sq_status shared = sq_comm_broadcast(comm, 0, verdict, sizeof *verdict);
         rc = rc == SQ_OK ? shared : rc;
+        /* HDF5 may hold a file that it cannot write: it would try again in MPI_Finalize, and crash
+         * or wait there. */
+        verdict->abandoned = verdict->exit_code == 4;
     }
     if (x.rank == 0)
         sq_journal_clear(&x.journal);

@@ -196,6 +196,13 @@ static sq_status write_attribute(hid_t object, const char *path, const char *nam
     return rc;
 }
 
+sq_status sq_hdf5_close_dataset(hid_t set, const char *path, const char *name, sq_status rc)
+{
+    if (set >= 0 && H5Dclose(set) < 0 && rc == SQ_OK)
+        return sq_hdf5_fail(path, name);
+    return rc;
+}
+
 /* A fixed-width, NUL-padded UTF-8 string: variable-width ones live in a heap that parallel HDF5
  * cannot write. */
 sq_status sq_hdf5_attribute(hid_t object, const char *path, const char *name, const char *text)

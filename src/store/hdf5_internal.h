@@ -18,6 +18,9 @@ int sq_hdf5_dtype(hid_t type, sq_dtype *out); /* 1 when `type` is one of ours */
 hid_t sq_hdf5_file_properties(void);          /* creation properties of a file, a group, a link */
 hid_t sq_hdf5_group_properties(void);
 hid_t sq_hdf5_link_properties(void);
+/* Closing a dataset is what brings its last bytes to the file: it fails as a write does. `rc` is how
+ * it went before, and what is returned then. Nothing happens for a dataset < 0. */
+sq_status sq_hdf5_close_dataset(hid_t set, const char *path, const char *name, sq_status rc);
 sq_status sq_hdf5_attribute(hid_t object, const char *path, const char *name, const char *text);
 sq_status sq_hdf5_attribute_f64(hid_t object, const char *path, const char *name, double value);
 sq_status sq_hdf5_attribute_i64(hid_t object, const char *path, const char *name, int64_t value);

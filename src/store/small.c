@@ -30,8 +30,7 @@ static sq_status put(hid_t group, const char *path, const char *name, hid_t type
         rc = sq_hdf5_fail(path, name);
     if (rc == SQ_OK && description)
         rc = sq_hdf5_attribute(set, path, "description", description);
-    if (set >= 0)
-        H5Dclose(set);
+    rc = sq_hdf5_close_dataset(set, path, name, rc);
     H5Sclose(space);
     H5Pclose(create);
     return rc;
@@ -53,8 +52,7 @@ static sq_status put_part(hid_t group, const char *path, const char *name, hid_t
         rc = sq_hdf5_fail(path, name);
     H5Sclose(box);
     H5Sclose(space);
-    H5Dclose(set);
-    return rc;
+    return sq_hdf5_close_dataset(set, path, name, rc);
 }
 
 sq_status sq_small_numbers_part(hid_t group, const char *path, const char *name, sq_dtype type,

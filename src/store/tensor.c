@@ -13,16 +13,17 @@
 
 enum { CHUNK_BYTES = 1 << 18, CHUNK_ROWS = 1 << 16 };
 
-static void release(sq_h5 *file)
+static sq_status release(sq_h5 *file)
 {
+    sq_status rc = SQ_OK;
     for (size_t i = 0; i < file->count; i++) {
-        if (file->set[i].id >= 0)
-            H5Dclose(file->set[i].id);
+        rc = sq_hdf5_close_dataset(file->set[i].id, file->partial, file->set[i].name, rc);
         sq_free(file->set[i].name);
     }
     sq_free(file->set);
     file->set = NULL;
     file->count = 0;
+    return rc;
 }
 
 static void destroy(sq_h5 *file)
@@ -239,11 +240,11 @@ sq_status sq_h5_append_text(sq_h5 *file, const char *name, int width, int64_t n,
 
 sq_status sq_h5_close(sq_h5 *file)
 {
-    sq_status rc = SQ_OK;
+    sq_status rc;
     if (!file)
         return SQ_OK;
-    release(file);
-    if (file->partial && H5Fflush(file->id, H5F_SCOPE_GLOBAL) < 0)
+    rc = release(file);
+    if (rc == SQ_OK && file->partial && H5Fflush(file->id, H5F_SCOPE_GLOBAL) < 0)
         rc = sq_hdf5_fail(file->partial, "cannot flush");
     herr_t bad = H5Fclose(file->id);
     file->id = -1;
@@ -251,6 +252,8 @@ sq_status sq_h5_close(sq_h5 *file)
         rc = sq_hdf5_fail(file->partial ? file->partial : file->path, "cannot close");
     if (file->partial && rc == SQ_OK)
         rc = sq_durable_rename(file->partial, file->path);
+    if (file->partial && rc != SQ_OK)
+        unlink(file->partial);
     destroy(file);
     return rc;
 }

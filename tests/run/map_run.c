@@ -1,19 +1,27 @@
 /* `run` for the probes of the tests: map_run CONFIG OUTPUT. Exits like `skyquilt run`. With
- * SQ_TEST_FILE_SIZE no file can grow beyond so many bytes: a full disk. */
+ * SQ_TEST_FILE_SIZE no file can grow beyond so many bytes: a full disk. With the name of a command
+ * in front it is skyquilt with these probes beside its own. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include "base/log.h"
+#include "cli/commands.h"
+#include "cli/job.h"
 #include "map_probe.h"
 #include "par/comm.h"
 #include "run/run.h"
 
 int main(int argc, char **argv)
 {
-    if (sq_comm_init(&argc, &argv) != SQ_OK || argc != 3)
+    sq_status rc = sq_probe_register(&sq_map_probe);
+    if (rc == SQ_OK)
+        rc = sq_probe_register(&sq_tile_probe);
+    if (rc == SQ_OK && argc > 1 && !strpbrk(argv[1], "./"))
+        return sq_cli_main(argc, argv);
+    if (rc != SQ_OK || sq_comm_init(&argc, &argv) != SQ_OK || argc != 3)
         return 1;
     sq_comm *world = sq_comm_world();
     const char *most = getenv("SQ_TEST_FILE_SIZE");
@@ -25,11 +33,7 @@ int main(int argc, char **argv)
     sq_log_setup(sq_comm_rank(world), SQ_LOG_WARNING);
     sq_run_options options = {.config = argv[1], .output = argv[2]};
     sq_run_verdict verdict = {0};
-    sq_status rc = sq_probe_register(&sq_map_probe);
-    if (rc == SQ_OK)
-        rc = sq_probe_register(&sq_tile_probe);
-    if (rc == SQ_OK)
-        rc = sq_run(world, &options, &verdict);
+    rc = sq_run(world, &options, &verdict);
     if (sq_comm_rank(world) == 0) {
         if (rc != SQ_OK)
             fprintf(stderr, "map_run: %s\n", sq_error());
@@ -37,10 +41,5 @@ int main(int argc, char **argv)
                (unsigned long long)verdict.done, (unsigned long long)verdict.failed,
                (unsigned long long)verdict.total);
     }
-    fflush(NULL);
-    if (verdict.abandoned)
-        _exit(verdict.exit_code);
-    int rank = sq_comm_rank(world);
-    sq_comm_finalize();
-    return rank == 0 ? verdict.exit_code : 0;
+    return sq_cli_job_end(verdict.exit_code, verdict.abandoned);
 }

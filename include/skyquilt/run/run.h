@@ -62,7 +62,8 @@ typedef struct sq_run_verdict {
     int64_t rows;
     sq_hash manifest;
     double seconds;
-    int abandoned; /* ranks were lost: leave by _exit, without collective calls or MPI_Finalize */
+    int abandoned; /* ranks were lost, or storage fails: leave by _exit, without collective calls or
+                      MPI_Finalize */
 } sq_run_verdict;
 
 /* The same verdict on every rank. SQ_OK also for runs that were stopped or have failed patches;
