@@ -1,5 +1,5 @@
-/* One map: every rank stitches bands of rows from all blocks that touch them, in the order of the
- * tasks. */
+/* One map: every rank stitches tiles, as large as its memory allows, from all blocks that touch
+ * them, in the order of the tasks. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,10 +14,11 @@ typedef struct stitch {
     int k;
     const sq_map_schema *map;
     size_t width;
-    int64_t height, bands; /* rows of a band */
-    merge_block *block;    /* those that touch this rank's bands */
+    int64_t height, breadth; /* of a tile */
+    int64_t across, tiles;   /* tiles in a row, and in all: numbered row by row */
+    merge_block *block;      /* those that touch this rank's tiles */
     size_t nblock;
-    unsigned char *pixels; /* [planes][height][nx] */
+    unsigned char *pixels; /* [planes][height][breadth] */
 } stitch;
 
 static int by_order(const void *a, const void *b)
@@ -28,14 +29,21 @@ static int by_order(const void *a, const void *b)
     return (p->ordinal > q->ordinal) - (p->ordinal < q->ordinal);
 }
 
+/* Tiles go to the ranks in turn. */
 static int touches(const stitch *s, const merge_block *b, int rank)
 {
-    int64_t first = b->y0 / s->height, last = (b->y0 + b->ny - 1) / s->height;
-    int64_t next = first + ((rank - first) % s->m->size + s->m->size) % s->m->size;
-    return b->map == s->k && next <= last;
+    if (b->map != s->k)
+        return 0;
+    for (int64_t y = b->y0 / s->height; y <= (b->y0 + b->ny - 1) / s->height; y++) {
+        for (int64_t x = b->x0 / s->breadth; x <= (b->x0 + b->nx - 1) / s->breadth; x++) {
+            if ((y * s->across + x) % s->m->size == rank)
+                return 1;
+        }
+    }
+    return 0;
 }
 
-/* Every rank learns of the blocks that touch its bands. */
+/* Every rank learns of the blocks that touch its tiles. */
 static sq_status share_blocks(stitch *s)
 {
     merge *m = s->m;
@@ -96,28 +104,45 @@ static void blank(stitch *s, int64_t n)
     }
 }
 
-/* Local. The rows [y0, y1) of the map. */
-static sq_status stitch_band(stitch *s, int64_t y0, int64_t y1)
+/* A rectangle of the map, the ends excluded. */
+typedef struct box {
+    int64_t x0, x1, y0, y1;
+} box;
+
+static box common(box a, box b)
 {
-    int64_t rows = y1 - y0, nx = s->map->nx;
+    return (box){a.x0 > b.x0 ? a.x0 : b.x0, a.x1 < b.x1 ? a.x1 : b.x1, a.y0 > b.y0 ? a.y0 : b.y0,
+                 a.y1 < b.y1 ? a.y1 : b.y1};
+}
+
+static box tile_box(const stitch *s, int64_t tile)
+{
+    int64_t x = tile % s->across * s->breadth, y = tile / s->across * s->height;
+    return common((box){x, x + s->breadth, y, y + s->height}, (box){0, s->map->nx, 0, s->map->ny});
+}
+
+/* Local. */
+static sq_status stitch_tile(stitch *s, box t)
+{
+    int64_t rows = t.y1 - t.y0, nx = t.x1 - t.x0;
     blank(s, s->map->planes * rows * nx);
     for (size_t i = 0; i < s->nblock; i++) {
         const merge_block *b = &s->block[i];
         sq_record record;
         sq_payload payload;
-        int64_t low = b->y0 > y0 ? b->y0 : y0, high = b->y0 + b->ny < y1 ? b->y0 + b->ny : y1;
-        if (low >= high)
+        box c = common(t, (box){b->x0, b->x0 + b->nx, b->y0, b->y0 + b->ny});
+        if (c.x0 >= c.x1 || c.y0 >= c.y1)
             continue;
         sq_status rc = merge_load(s->m, &b->place, &record, &payload);
         if (rc != SQ_OK)
             return rc;
         const unsigned char *data = payload.block[b->ordinal].data;
         for (int p = 0; p < s->map->planes; p++) {
-            for (int64_t y = low; y < high; y++) {
-                int64_t from = ((int64_t)p * b->ny + y - b->y0) * b->nx;
-                int64_t to = ((int64_t)p * rows + y - y0) * nx + b->x0;
-                paste(s->pixels + (size_t)to * s->width, data + (size_t)from * s->width, b->nx,
-                      s->width);
+            for (int64_t y = c.y0; y < c.y1; y++) {
+                int64_t from = ((int64_t)p * b->ny + y - b->y0) * b->nx + c.x0 - b->x0;
+                int64_t to = ((int64_t)p * rows + y - t.y0) * nx + c.x0 - t.x0;
+                paste(s->pixels + (size_t)to * s->width, data + (size_t)from * s->width,
+                      c.x1 - c.x0, s->width);
             }
         }
         sq_payload_clear(&payload);
@@ -125,21 +150,19 @@ static sq_status stitch_band(stitch *s, int64_t y0, int64_t y1)
     return SQ_OK;
 }
 
-static sq_status write_bands(stitch *s, const merge_dataset *set, hid_t id)
+static sq_status write_tiles(stitch *s, const merge_dataset *set, hid_t id)
 {
     merge *m = s->m;
     sq_status rc = SQ_OK;
-    for (int64_t round = 0; round * m->size < s->bands; round++) {
-        int64_t band = round * m->size + m->rank, y0 = band * s->height, y1 = y0 + s->height;
-        hsize_t start[3] = {0, (hsize_t)y0, 0};
-        hsize_t count[3] = {(hsize_t)s->map->planes, 0, (hsize_t)s->map->nx};
-        if (y1 > s->map->ny)
-            y1 = s->map->ny;
-        SQ_TRY_ALL(m->comm, y0 < y1 ? stitch_band(s, y0, y1) : SQ_OK);
-        if (y0 < y1)
-            count[1] = (hsize_t)(y1 - y0);
-        else
+    for (int64_t round = 0; round * m->size < s->tiles; round++) {
+        int64_t tile = round * m->size + m->rank;
+        box t = tile < s->tiles ? tile_box(s, tile) : (box){0, 0, 0, 0};
+        hsize_t start[3] = {0, (hsize_t)t.y0, (hsize_t)t.x0};
+        hsize_t count[3] = {(hsize_t)s->map->planes, (hsize_t)(t.y1 - t.y0),
+                            (hsize_t)(t.x1 - t.x0)};
+        if (tile >= s->tiles)
             memset(count, 0, sizeof count);
+        SQ_TRY_ALL(m->comm, tile < s->tiles ? stitch_tile(s, t) : SQ_OK);
         SQ_TRY_ALL(m->comm, merge_dataset_write(m, id, set, start, count, s->pixels));
         merge_start_flush(m);
     }
@@ -147,18 +170,28 @@ cleanup:
     return rc;
 }
 
-/* Bands fill the memory that is allowed, in whole chunks where they can. */
-static void choose_height(stitch *s)
+static int64_t whole_chunks(int64_t n)
 {
-    uint64_t row = (uint64_t)s->map->planes * (uint64_t)s->map->nx * s->width;
-    int64_t rows = (int64_t)(s->m->limit / 2 / row);
-    int64_t fair = (s->map->ny + s->m->size - 1) / s->m->size;
-    if (rows > fair)
-        rows = fair;
-    if (rows > CHUNK)
-        rows -= rows % CHUNK;
-    s->height = rows < 1 ? 1 : rows;
-    s->bands = (s->map->ny + s->height - 1) / s->height;
+    return n > CHUNK ? n - n % CHUNK : n < 1 ? 1 : n;
+}
+
+/* Bands of whole rows where memory allows bands of some chunks: blocks that lie across a border of
+ * tiles are read twice. Else squares, whose borders are shorter. */
+static void choose_tiles(stitch *s)
+{
+    const sq_map_schema *map = s->map;
+    int64_t pixels = (int64_t)(s->m->limit / 2 / ((uint64_t)map->planes * s->width));
+    int64_t rows = pixels / map->nx, side = (int64_t)sqrt((double)pixels);
+    int64_t fair = (map->ny + s->m->size - 1) / s->m->size;
+    if (rows >= 2 * CHUNK || rows >= fair) {
+        s->breadth = map->nx;
+        s->height = whole_chunks(rows < fair ? rows : fair);
+    } else {
+        s->breadth = whole_chunks(side < map->nx ? side : map->nx);
+        s->height = whole_chunks(side < map->ny ? side : map->ny);
+    }
+    s->across = (map->nx + s->breadth - 1) / s->breadth;
+    s->tiles = s->across * ((map->ny + s->height - 1) / s->height);
 }
 
 static hsize_t chunk_side(int64_t n)
@@ -182,12 +215,12 @@ sq_status merge_write_map(merge *m, int k)
                          .rank = 3,
                          .dim = {(hsize_t)map->planes, (hsize_t)map->ny, (hsize_t)map->nx},
                          .chunk = {1, chunk_side(map->ny), chunk_side(map->nx)}};
-    choose_height(&s);
+    choose_tiles(&s);
     SQ_TRY(share_blocks(&s));
-    size_t pixels = (size_t)(map->planes * s.height * map->nx);
-    SQ_TRY_ALL(m->comm, sq_alloc(&s.pixels, pixels, s.width, "band of a map"));
+    size_t pixels = (size_t)(map->planes * s.height * s.breadth);
+    SQ_TRY_ALL(m->comm, sq_alloc(&s.pixels, pixels, s.width, "tile of a map"));
     SQ_TRY_ALL(m->comm, merge_dataset_create(m, &set, &id));
-    SQ_TRY(write_bands(&s, &set, id));
+    SQ_TRY(write_tiles(&s, &set, id));
 cleanup:
     if (id >= 0)
         H5Dclose(id);
