@@ -156,15 +156,15 @@ static sq_status place_rows(cmp_rows *rows, int s, const layout *l, const int64_
     SQ_TRY(SQ_ALLOC(rows->patch[s], n + 1, "patches of rows"));
     SQ_TRY(SQ_ALLOC(tile, n + 1, "tiles of rows"));
     SQ_TRY(SQ_ALLOC(patch, n + 1, "patches of rows"));
-    if (l->tiles && catalog_has(c, "tile"))
+    if (l->tiles)
         SQ_TRY(catalog_read(c, "tile", SQ_I64, tile));
-    if (out->patches && catalog_has(c, "patch"))
+    if (out->patches)
         SQ_TRY(catalog_read(c, "patch", SQ_I64, patch));
     for (int64_t i = 0; i < n; i++) {
         int64_t a = -1, p = -1;
-        if (l->tiles && catalog_has(c, "tile") && tile[i] >= 0 && tile[i] < l->tiles)
+        if (l->tiles && tile[i] >= 0 && tile[i] < l->tiles)
             a = l->area[tile[i]];
-        if (out->patches && catalog_has(c, "patch") && (a >= 0 || !l->tiles))
+        if (out->patches && (a >= 0 || !l->tiles))
             p = patch[i] - first[a < 0 ? 0 : a] + offset[a < 0 ? 0 : a];
         rows->area[s][i] = (int32_t)a;
         rows->patch[s][i] = p >= 0 && p < out->patches ? (int32_t)p : -1;
@@ -214,14 +214,21 @@ cleanup:
     return rc;
 }
 
+static int in_both(const cmp_rows *rows, const char *name)
+{
+    return catalog_has(&rows->file[0], name) && catalog_has(&rows->file[1], name);
+}
+
 sq_status cmp_areas(cmp_rows *rows, cmp_table *out)
 {
     sq_status rc = SQ_OK;
     layout l[2] = {{0}, {0}};
     int64_t *first[2] = {NULL, NULL}, *count[2] = {NULL, NULL}, *offset = NULL;
     for (int s = 0; s < 2; s++) {
-        SQ_TRY(read_tiles(rows->file[s].file, &l[s]));
-        SQ_TRY(read_patches(rows->file[s].file, &l[s]));
+        if (in_both(rows, "tile"))
+            SQ_TRY(read_tiles(rows->file[s].file, &l[s]));
+        if (in_both(rows, "patch"))
+            SQ_TRY(read_patches(rows->file[s].file, &l[s]));
     }
     SQ_TRY(name_areas(l, out));
     int64_t areas = out->areas ? out->areas : 1;

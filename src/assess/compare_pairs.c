@@ -74,6 +74,7 @@ sq_status cmp_pair_sky(double match, const double *ra, const double *dec, cmp_ro
     sq_status rc;
     int64_t *block = NULL, n = rows->n[0] + rows->n[1];
     int64_t least = BLOCKS_PER_AREA * out->areas;
+    out->paired = 1;
     SQ_TRY(alloc_rows(rows));
     SQ_TRY(pair_positions(match, ra, dec, rows));
     snprintf(out->pairing, sizeof out->pairing, "mutual nearest neighbours within %g arcsec",
@@ -176,6 +177,7 @@ sq_status cmp_pair_keys(cmp_rows *rows, cmp_table *out)
         for (int64_t i = 0; i < rows->n[0]; i++)
             rows->partner[0][i] = rows->partner[1][i] = i;
     }
+    out->paired = done;
     if (!done)
         snprintf(out->pairing, sizeof out->pairing, "none: no key and other numbers of rows");
     /* Every row, or pair of rows, is a block of its own. */

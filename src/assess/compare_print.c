@@ -225,8 +225,11 @@ static void put_stat(json *j, const cmp_stat *s, int tests)
 
 static void put_quantity(json *j, const cmp_table *t, const cmp_quantity *q)
 {
-    static const char *const role[] = {"other", "coordinate", "separation",
-                                       "flux",  "class",      "pull"};
+    static const char *const role[] = {
+        [CMP_OTHER] = "other",           [CMP_COORDINATE] = "coordinate",
+        [CMP_SEPARATION] = "separation", [CMP_FLUX] = "flux",
+        [CMP_CLASS] = "class",           [CMP_PULL] = "pull",
+        [CMP_FLUX_PULL] = "flux pull"};
     json_open(j, NULL, '{');
     json_text(j, "name", q->name);
     json_text(j, "unit", q->unit);

@@ -74,8 +74,8 @@ typedef struct cmp_area {
 
 typedef struct cmp_table {
     char name[CMP_NAME];
-    char pairing[CMP_NAME]; /* how rows were paired */
-    int sky;
+    char pairing[CMP_NAME];        /* how rows were paired */
+    int sky, paired;               /* paired 0: rows cannot be paired, and matched means nothing */
     char band[16], flux[CMP_NAME]; /* of the magnitudes; "" without */
     int64_t blocks;
     cmp_count all;

@@ -157,7 +157,7 @@ static void name_tiles(const drawing *d)
             x += px / 4;
             y += py / 4;
         }
-        svg_text(d->out, x, y, 12, "middle", area->name);
+        svg_halo_text(d->out, x, y, 12, area->name);
     }
 }
 

@@ -257,7 +257,9 @@ static void count_area(job *j, int64_t area, cmp_count *c)
             count_row(j, s, j->rows.row[s][k], c);
     }
     c->change = test_count(j, TEST_CHANGE, from, to, 0);
-    c->unmatched = test_count(j, TEST_UNMATCHED, from, to, limit->unmatched);
+    c->unmatched = (cmp_test){NAN, NAN, NAN};
+    if (j->out->paired)
+        c->unmatched = test_count(j, TEST_UNMATCHED, from, to, limit->unmatched);
     c->flipped = test_count(j, TEST_FLIPPED, from, to, limit->class_flips);
 }
 

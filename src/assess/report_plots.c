@@ -15,7 +15,7 @@ enum {
     WIDTH = 1000,
     MOST_PATCHES = 20000, /* drawn one by one */
     PIXELS = 4096,        /* longer side of a tile when its patches are laid out */
-    SKY_CELLS = 72,
+    MOST_CELLS = 72,
     MAP_CELLS = 64,
     MOST_PLANES = 12,
     BIN_COUNT = 64
@@ -198,7 +198,7 @@ static void name_tiles(const page *p, const svg_sky *sky)
         tile_frame f = frame_of(p, sky, t);
         double at[2];
         place(&f, (double)f.nx / 2, (double)f.ny / 2, at);
-        svg_text(p->out, at[0], at[1] + 4, 11, "middle", p->tile_name[t]);
+        svg_halo_text(p->out, at[0], at[1] + 4, 11, p->tile_name[t]);
     }
 }
 
@@ -286,26 +286,33 @@ static sq_status read_column(const page *p, const report_table *t, const char *n
     return sq_h5_read(p->h5, path, SQ_F64, 0, t->rows, out);
 }
 
+/* Cells along a side, so that a cell holds about eight rows. */
+static int sky_cells(int64_t rows)
+{
+    return (int)fmax(4, fmin(MOST_CELLS, sqrt((double)rows / 8)));
+}
+
 static void draw_density(const page *p, const report_table *t, const svg_sky *sky, const double *ra,
                          const double *dec, int64_t *cell)
 {
-    double box = 520.0 / SKY_CELLS, x, y;
+    int cells = sky_cells(t->rows);
+    double box = 520.0 / cells, x, y;
     int64_t most = 0;
     char colour[8], tip[64];
     for (int64_t i = 0; i < t->rows; i++) {
         svg_sky_point(sky, ra[i], dec[i], &x, &y);
         int cx = (int)floor((x - 20) / box), cy = (int)floor((y - 20) / box);
-        if (isfinite(x) && cx >= 0 && cx < SKY_CELLS && cy >= 0 && cy < SKY_CELLS) {
-            int64_t n = ++cell[cy * SKY_CELLS + cx];
+        if (isfinite(x) && isfinite(y) && cx >= 0 && cx < cells && cy >= 0 && cy < cells) {
+            int64_t n = ++cell[cy * cells + cx];
             most = n > most ? n : most;
         }
     }
-    for (int k = 0; k < SKY_CELLS * SKY_CELLS; k++) {
+    for (int k = 0; k < cells * cells; k++) {
         if (!cell[k])
             continue;
         svg_ramp((double)cell[k] / (double)most, colour);
         snprintf(tip, sizeof tip, "%lld", (long long)cell[k]);
-        svg_rect(p->out, 20 + box * (k % SKY_CELLS), 20 + box * (double)(k / SKY_CELLS), box + 0.3,
+        svg_rect(p->out, 20 + box * (k % cells), 20 + box * (double)(k / cells), box + 0.3,
                  box + 0.3, colour, "none", tip);
     }
     double area = pow(box / sky->scale * 60, 2);
@@ -321,7 +328,7 @@ sq_status page_sky(const page *p, const report_table *t)
     int64_t *cell = NULL;
     SQ_TRY(SQ_ALLOC(ra, t->rows + 1, "positions"));
     SQ_TRY(SQ_ALLOC(dec, t->rows + 1, "positions"));
-    SQ_TRY(SQ_ALLOC(cell, SKY_CELLS * SKY_CELLS, "cells"));
+    SQ_TRY(SQ_ALLOC(cell, MOST_CELLS * MOST_CELLS, "cells"));
     SQ_TRY(read_column(p, t, "ra", ra));
     SQ_TRY(read_column(p, t, "dec", dec));
     svg_sky_fit(&sky, t->rows, ra, dec, 20, 20, 519.9, 519.9);
@@ -511,8 +518,7 @@ void page_times(const page *p)
 /* Means of the pixels that are there, in at most MAP_CELLS x MAP_CELLS cells. */
 static void average(const float *pixel, int64_t nx, int64_t ny, int cx, int cy, double *cell)
 {
-    static double n[MAP_CELLS * MAP_CELLS];
-    memset(n, 0, sizeof n);
+    double n[MAP_CELLS * MAP_CELLS] = {0};
     memset(cell, 0, MAP_CELLS * MAP_CELLS * sizeof *cell);
     for (int64_t y = 0; y < ny; y++) {
         for (int64_t x = 0; x < nx; x++) {

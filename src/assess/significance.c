@@ -2,25 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
-
-#include "assess/statistics.h"
 #include "base/mem.h"
-
-double sq_kolmogorov(double x)
-{
-    double sum = 0;
-    if (!(x > 0))
-        return isnan(x) ? NAN : 1;
-    if (x < 1) { /* the theta function's other series converges faster */
-        for (int k = 1; k <= 21; k += 2)
-            sum += exp(-k * k * M_PI * M_PI / (8 * x * x));
-        return 1 - sqrt(2 * M_PI) / x * sum;
-    }
-    for (int k = 1; k <= 10; k++)
-        sum += (k % 2 ? 2 : -2) * exp(-2.0 * k * k * x * x);
-    return fmax(0, fmin(1, sum));
-}
 
 /* Continued fraction of the incomplete beta function by Lentz's method (DLMF 8.17.22). */
 static double beta_fraction(double a, double b, double x)
@@ -218,10 +200,39 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Is the difference of the cumulative distributions at x zero? */
+static sq_block_test test_at(const sq_ks_value *value, int64_t n, const int64_t size[2], double x,
+                             sq_block_sums *sums)
+{
+    int64_t below = 0;
+    while (below < n && value[below].value <= x)
+        below++;
+    double f = (double)below / (double)n;
+    for (int64_t i = 0; i < n; i++) {
+        double inside = (i < below) - f;
+        double share = value[i].second ? inside / (double)size[1] : -inside / (double)size[0];
+        sq_block_add(sums, value[i].block, share, 1 / (double)n);
+    }
+    return sq_block_finish(sums, 0);
+}
+
+static double probability(const sq_ks_value *value, int64_t n, const int64_t size[2],
+                          sq_block_sums *sums)
+{
+    double least = 1, last = NAN;
+    for (int k = 1; k < SQ_KS_QUANTILES; k++) {
+        double x = value[n * k / SQ_KS_QUANTILES].value;
+        if (x != last)
+            least = fmin(least, test_at(value, n, size, x, sums).p);
+        last = x;
+    }
+    return fmin(1, (SQ_KS_QUANTILES - 1) * least);
+}
+
 sq_ks_test sq_ks(sq_ks_value *value, int64_t n, sq_block_sums *sums)
 {
     sq_ks_test t = {{0, 0}, NAN, NAN, 1, 0};
-    int64_t below[2] = {0, 0}, best[2] = {0, 0};
+    int64_t below[2] = {0, 0};
     for (int64_t i = 0; i < n; i++)
         t.n[value[i].second]++;
     if (!t.n[0] || !t.n[1])
@@ -237,19 +248,9 @@ sq_ks_test sq_ks(sq_ks_value *value, int64_t n, sq_block_sums *sums)
             t.distance = fabs(step);
             t.signed_distance = step;
             t.at = value[i].value;
-            memcpy(best, below, sizeof best);
         }
     }
-    if (t.distance == 0)
-        return t;
-    double f = (double)(best[0] + best[1]) / (double)n;
-    for (int64_t i = 0; i < n; i++) {
-        double inside = (value[i].value <= t.at) - f;
-        double share = value[i].second ? inside / (double)t.n[1] : -inside / (double)t.n[0];
-        sq_block_add(sums, value[i].block, share, 1 / (double)n);
-    }
-    sq_block_test at = sq_block_finish(sums, 0);
-    double score = -sq_normal_quantile(fmax(at.p / 2, 1e-300));
-    t.p = fmax(sq_kolmogorov(fmax(score, 0) * sqrt(f * (1 - f))), exp2(1 - (double)at.blocks));
+    if (t.distance > 0)
+        t.p = probability(value, n, t.n, sums);
     return t;
 }

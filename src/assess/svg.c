@@ -70,6 +70,14 @@ void svg_text(FILE *out, double x, double y, double size, const char *anchor, co
     fputs("</text>\n", out);
 }
 
+void svg_halo_text(FILE *out, double x, double y, double size, const char *text)
+{
+    fprintf(out, "<g stroke=\"#ffffff\" stroke-width=\"3\" stroke-linejoin=\"round\">");
+    svg_text(out, x, y, size, "middle", text);
+    fputs("</g>", out);
+    svg_text(out, x, y, size, "middle", text);
+}
+
 void svg_turned_text(FILE *out, double x, double y, double size, const char *text)
 {
     fprintf(out,
@@ -166,9 +174,10 @@ void svg_diverging(double t, char colour[8])
 
 const char *svg_series(int k)
 {
-    static const char *const colour[] = {"#4169b0", "#2a9d5c", "#c8502d", "#7b3fa0",
-                                         "#444444", "#b8860b", "#0c8f9c", "#c2437f"};
-    return colour[k & 7];
+    static const char *const colour[] = {
+        "#4169b0", "#2a9d5c", "#c8502d", "#7b3fa0", "#444444", "#b8860b", "#0c8f9c", "#c2437f",
+        "#8fb0e8", "#8fd0a8", "#f0a890", "#c8a0e0", "#aaaaaa", "#e0c060", "#80d0d8", "#f0a0c8"};
+    return colour[k & 15];
 }
 
 void svg_colour_bar(FILE *out, double x, double y, double w, int diverging, double low, double high,
@@ -248,7 +257,7 @@ void svg_sky_fit(svg_sky *sky, int64_t n, const double *ra, const double *dec, d
     for (int64_t i = 0; i < n; i++) {
         sq_unit_vector(ra[i], dec[i], v);
         for (int k = 0; k < 3; k++)
-            sum[k] += v[k];
+            sum[k] += isfinite(v[k]) ? v[k] : 0;
     }
     *sky = (svg_sky){0, 0, 1, 0, 0};
     if (n)

@@ -13,6 +13,8 @@ void svg_begin(FILE *out, double width, double height, const char *title);
 void svg_end(FILE *out);
 /* `anchor`: "start", "middle" or "end". */
 void svg_text(FILE *out, double x, double y, double size, const char *anchor, const char *text);
+/* Centred and readable on any colour. */
+void svg_halo_text(FILE *out, double x, double y, double size, const char *text);
 void svg_turned_text(FILE *out, double x, double y, double size, const char *text); /* upward */
 void svg_line(FILE *out, double x0, double y0, double x1, double y1, const char *colour,
               double width);
@@ -28,7 +30,7 @@ void svg_circle(FILE *out, double x, double y, double r, const char *fill, const
 /* Colours as "#rrggbb". */
 void svg_ramp(double t, char colour[8]);      /* 0 to 1: light to dark; grey for NaN */
 void svg_diverging(double t, char colour[8]); /* -1 blue, 0 white, 1 red; grey for NaN */
-const char *svg_series(int k);                /* distinct colours, repeated after eight */
+const char *svg_series(int k);                /* distinct colours, repeated after sixteen */
 /* A bar of colours with its ends labelled. */
 void svg_colour_bar(FILE *out, double x, double y, double w, int diverging, double low, double high,
                     const char *label);

@@ -9,9 +9,10 @@
  *
  * Significance (significance.h): blocks of sky are the independent units. Median shifts: sign test.
  * Scatter and fractions against a limit, counts against balance: ratios over blocks. Distributions
- * of columns: Kolmogorov-Smirnov. All tests of a comparison form one family for the adjustment of
- * Benjamini & Hochberg. A threshold is exceeded when the effect is above its limit and its adjusted
- * probability is below `significance`. Maps: plain differences, without significance.
+ * of columns: the Kolmogorov-Smirnov distance, tested at fixed quantiles. All tests of a comparison
+ * form one family for the adjustment of Benjamini & Hochberg. A threshold is exceeded when the
+ * effect is above its limit and its adjusted probability is below `significance`. Maps: plain
+ * differences, without significance.
  *
  * Local, one process; holds a few columns of both releases at a time. */
 #ifndef SQ_ASSESS_COMPARE_H

@@ -14,8 +14,6 @@
 
 #include "base/status.h"
 
-/* P(K > x) of Kolmogorov's distribution. */
-double sq_kolmogorov(double x);
 /* P(|T| > |t|) of Student's distribution. */
 double sq_student(double t, double degrees);
 /* Adjusted probabilities of Benjamini & Hochberg (1995): reject those <= alpha, and of the
@@ -49,17 +47,21 @@ typedef struct sq_ks_value {
 
 typedef struct sq_ks_test {
     int64_t n[2];
-    double distance; /* the largest |difference| of the cumulative distributions; NaN without data
-                      */
-    double at;       /* the value where it is reached; the second sample has more below when */
-    double p, signed_distance; /* signed_distance > 0 */
+    double distance; /* largest |difference| of the cumulative distributions; NaN without data */
+    double at;       /* the value where it is reached */
+    double p;
+    double signed_distance; /* > 0: more of the second sample lies below */
 } sq_ks_test;
 
-/* Two-sample Kolmogorov-Smirnov test of samples that are correlated within and between each other
- * (the same sources, the same pixels). The difference of the cumulative distributions at the place
- * of the largest distance is a ratio over blocks; its t gives the number of independent values that
- * would show the same normal score, and with that number Kolmogorov's distribution gives p. The
- * values are sorted; they must be finite. */
+enum { SQ_KS_QUANTILES = 20 };
+
+/* The two-sample Kolmogorov-Smirnov distance, and the probability that samples without a
+ * difference, correlated within and between each other (the same sources, the same pixels), differ
+ * as much. Kolmogorov's distribution does not hold for them: where both samples share most of their
+ * values' causes, distant values of the difference are independent and its maximum is larger. So
+ * the difference is tested over blocks at the 5, 10 ... 95% points of both samples together, and
+ * the least of the 19 probabilities is multiplied by 19 (Bonferroni). The values are sorted; they
+ * must be finite. */
 sq_ks_test sq_ks(sq_ks_value *value, int64_t n, sq_block_sums *sums);
 
 #endif
