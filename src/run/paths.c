@@ -88,5 +88,7 @@ sq_status sq_run_write_file(const char *folder, const char *name, const char *te
 cleanup:
     if (file)
         fclose(file);
+    if (rc != SQ_OK)
+        unlink(partial);
     return rc;
 }

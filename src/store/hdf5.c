@@ -29,7 +29,12 @@ sq_status sq_hdf5_fail(const char *path, const char *what)
 {
     const char *reason = "HDF5 gives no reason";
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, innermost, &reason);
-    sq_status rc = sq_fail(SQ_ERR_IO, "%s: %s: %s", path, what, reason);
+    /* Of "file write failed: time = ..., error message = 'No space left on device', ..." the cause. */
+    static const char before[] = "error message = '";
+    const char *cause = strstr(reason, before);
+    cause = cause ? cause + sizeof before - 1 : reason;
+    int length = (int)(cause == reason ? strlen(cause) : strcspn(cause, "'"));
+    sq_status rc = sq_fail(SQ_ERR_IO, "%s: %s: %.*s", path, what, length, cause);
     H5Eclear2(H5E_DEFAULT);
     return rc;
 }
