@@ -5,6 +5,8 @@
 # ports are free ones. Every daemon and job has SLURM_CONF=FOLDER/... in its environment, those of a node
 # FOLDER/NODE/..., by which cluster_stop finds it again, whatever has become of its parents.
 
+cluster="" # the folder, once there is one
+
 # cluster_configure FOLDER: write the configuration and set the environment for Slurm's commands.
 cluster_configure() {
     cluster=$1
@@ -98,6 +100,7 @@ cluster_kill_node() {
 
 cluster_stop() {
     local pids
+    [ -n "$cluster" ] || return 0
     for _ in 1 2 3 4 5; do
         pids=$(cluster_processes)
         [ -n "$pids" ] || break
