@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "cli/commands.h"
 #include "cli/progress.h"
+#include "run/watchdog.h"
 
 sq_status sq_cli_job_begin(int *argc, char ***argv, int quiet)
 {
@@ -57,6 +58,7 @@ int sq_cli_job_run(const char *command, int argc, char **argv, const sq_run_opti
                    int quiet, void (*summary)(const sq_run_verdict *verdict))
 {
     sq_run_verdict verdict = {0};
+    sq_watchdog_start();
     sq_status rc = sq_cli_job_begin(&argc, &argv, quiet);
     if (rc != SQ_OK)
         return sq_cli_fail(command, rc);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/pulse.h"
 #include "par/comm_internal.h"
 
 struct sq_comm {
@@ -23,8 +24,10 @@ sq_status sq_comm_check(int code, const char *what)
 {
     char text[MPI_MAX_ERROR_STRING] = "";
     int length = 0;
-    if (code == MPI_SUCCESS)
+    if (code == MPI_SUCCESS) {
+        sq_pulse(NULL);
         return SQ_OK;
+    }
     MPI_Error_string(code, text, &length);
     return sq_fail(SQ_ERR_COMM, "MPI: %s: %s", what, text);
 }

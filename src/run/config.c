@@ -29,6 +29,9 @@ static const sq_config_field execution_fields[] = {
      "seconds that results may wait to be flushed to disk together"},
     {"progress", SQ_CONFIG_REAL, EXECUTION(progress), 0, 0.1, 3600, NULL, NULL,
      "seconds between progress lines in a log"},
+    {"watchdog", SQ_CONFIG_REAL, EXECUTION(watchdog), 0, 1, 1e6, NULL, NULL,
+     "seconds without progress after which a rank leaves start-up or reduce, and a worker whose "
+     "rank 0 is silent; SKYQUILT_WATCHDOG in the environment outweighs it"},
     {"memory", SQ_CONFIG_INT, EXECUTION(memory), 0, 16, 1 << 20, NULL, NULL,
      "MiB a rank for rows and pixels in the reduce"},
     {"segment", SQ_CONFIG_INT, EXECUTION(segment), 0, 1, 1 << 20, NULL, NULL,
@@ -138,6 +141,7 @@ static void set_defaults(sq_run_config *config)
                                            .drain = 120,
                                            .flush = 0.5,
                                            .progress = 10,
+                                           .watchdog = 300,
                                            .memory = 128,
                                            .segment = 256,
                                            .max_range = 64,

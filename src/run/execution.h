@@ -17,10 +17,13 @@ typedef struct execution {
     char folder[SQ_PATH_MAX], ledger_path[SQ_PATH_MAX], shards[SQ_PATH_MAX];
     sq_run_config *config;
     sq_survey *survey;
+    sq_comm *survivors; /* ranks that are left for the reduce, when some were lost */
+    int alone;          /* nothing collective any more */
     sq_mailbox *mailbox;
     sq_ledger *ledger;     /* rank 0 */
     journal journal;       /* rank 0 */
     control_result result; /* rank 0 */
+    uint8_t *workers;      /* rank 0: what became of each */
     uint32_t number;       /* of this execution, from 1 */
     uint64_t open;         /* tasks that are not settled */
     int reduced;           /* a release of this ledger stands */

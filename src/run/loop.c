@@ -9,12 +9,15 @@
 #include "base/mem.h"
 #include "probe/product.h"
 #include "run/paths.h"
+#include "run/present.h"
 #include "run/signals.h"
+#include "run/watchdog.h"
 #include "run/wire.h"
 
 static const double TICK = 0.25; /* seconds */
 static const double LEDGER_FLUSH = 0.2;
 static const double LONGEST_WAIT = 0.25;
+static const double LAST_WORDS = 0.5; /* that a dead worker's messages may take */
 
 typedef struct control {
     const control_setup *setup;
@@ -24,7 +27,12 @@ typedef struct control {
     const wire_result *present; /* the result that the scheduler decides about */
     sq_phase_plan plan[SQ_MAX_PHASES];
     double *cost;
-    uint8_t *left; /* [workers]: said BYE, or was lost */
+    uint8_t *state;  /* [workers] control_worker */
+    double *doomed;  /* [workers] since when its process is gone, 0: it is not known to be */
+    int any_doomed;
+    uint32_t most;    /* workers alive at one time */
+    uint32_t gave_up; /* by themselves, with an error */
+    present_task *present_of; /* [workers] what it said that it began */
     double start, last_tick, last_report;
     uint64_t resumed;
     double slowest;
@@ -122,6 +130,20 @@ static sq_status record_death(control *c, const sq_action *a)
     return sq_ledger_append(c->setup->ledger, &e);
 }
 
+/* A worker that cannot be spoken to is as good as dead. */
+static sq_status tell(control *c, uint32_t worker, wire_kind kind, const void *body, uint32_t size)
+{
+    if (c->state[worker] != CONTROL_HERE)
+        return SQ_OK;
+    sq_status rc = sq_mailbox_send(c->setup->mailbox, rank_of(c, worker), kind, body, size);
+    if (rc == SQ_ERR_COMM && !c->doomed[worker]) {
+        sq_warn("rank %d: %s", rank_of(c, worker), sq_error());
+        c->doomed[worker] = sq_now();
+        c->any_doomed = 1;
+    }
+    return rc == SQ_ERR_COMM ? SQ_OK : rc;
+}
+
 static sq_status send_range(control *c, const sq_action *a, wire_kind kind)
 {
     wire_range range = {.index = a->index,
@@ -129,7 +151,7 @@ static sq_status send_range(control *c, const sq_action *a, wire_kind kind)
                         .phase = a->phase,
                         .attempt = a->attempt,
                         .alone = a->alone};
-    return sq_mailbox_send(c->setup->mailbox, rank_of(c, a->worker), kind, &range, sizeof range);
+    return tell(c, a->worker, kind, &range, sizeof range);
 }
 
 /* Let the probe condense a phase, unless its file stands from an earlier execution. */
@@ -141,7 +163,8 @@ static sq_status make_phase_file(control *c, int phase, sq_hash *hash)
     sq_task *task = NULL;
     sq_record_place *place = NULL;
     int64_t count;
-    char ledger[SQ_PATH_MAX], path[SQ_PATH_MAX], partial[SQ_PATH_MAX + 8], shards[SQ_PATH_MAX];
+    char ledger[SQ_PATH_MAX], path[SQ_PATH_MAX], partial[SQ_PATH_MAX + 8] = "",
+         shards[SQ_PATH_MAX];
     SQ_TRY(sq_run_phase_path(c->setup->folder, phase, path));
     if (c->setup->journal->phase_done[phase] && access(path, F_OK) == 0) {
         SQ_TRY(sq_hash_file(path, hash));
@@ -161,6 +184,8 @@ static sq_status make_phase_file(control *c, int phase, sq_hash *hash)
     SQ_TRY(sq_run_settle_file(c->setup->folder, partial, path));
     SQ_TRY(sq_hash_file(path, hash));
 cleanup:
+    if (rc != SQ_OK && *partial)
+        unlink(partial);
     sq_phase_products_destroy(products);
     sq_free(task);
     sq_free(place);
@@ -172,8 +197,12 @@ static sq_status pass_barrier(control *c, int phase)
 {
     sq_status rc = SQ_OK;
     wire_phase message = {.phase = phase, .has_file = c->survey->d.phase[phase].has_file};
-    if (message.has_file)
+    if (message.has_file) {
+        /* This may last, and nobody is answered meanwhile. */
+        for (uint32_t w = 0; w < c->setup->workers; w++)
+            SQ_TRY(tell(c, w, WIRE_PAUSE, NULL, 0));
         SQ_TRY(make_phase_file(c, phase, &message.hash));
+    }
     if (!c->setup->journal->phase_done[phase] ||
         !sq_hash_equal(message.hash, c->setup->journal->phase_hash[phase])) {
         sq_event e = {.kind = SQ_EVENT_BARRIER,
@@ -183,11 +212,8 @@ static sq_status pass_barrier(control *c, int phase)
         SQ_TRY(sq_ledger_append(c->setup->ledger, &e));
         SQ_TRY(sq_ledger_flush(c->setup->ledger));
     }
-    for (uint32_t w = 0; w < c->setup->workers && phase + 1 < c->survey->d.nphase; w++) {
-        if (!c->left[w])
-            SQ_TRY(sq_mailbox_send(c->setup->mailbox, rank_of(c, w), WIRE_PHASE, &message,
-                                   sizeof message));
-    }
+    for (uint32_t w = 0; w < c->setup->workers && phase + 1 < c->survey->d.nphase; w++)
+        SQ_TRY(tell(c, w, WIRE_PHASE, &message, sizeof message));
     SQ_TRY(notify(c, &(sq_notice){.kind = SQ_NOTICE_PHASE_READY, .phase = phase}));
 cleanup:
     return rc;
@@ -201,7 +227,7 @@ static sq_status act(control *c, const sq_action *a)
     case SQ_ACTION_CANCEL:
         return send_range(c, a, WIRE_CANCEL);
     case SQ_ACTION_DRAIN:
-        return sq_mailbox_send(c->setup->mailbox, rank_of(c, a->worker), WIRE_DRAIN, NULL, 0);
+        return tell(c, a->worker, WIRE_DRAIN, NULL, 0);
     case SQ_ACTION_COMMIT:
         return record_commit(c, a);
     case SQ_ACTION_RETRY:
@@ -236,13 +262,66 @@ static sq_status notify(control *c, const sq_notice *notice)
 
 static sq_status on_bye(control *c, uint32_t worker, const wire_bye *bye)
 {
-    c->left[worker] = 1;
+    c->state[worker] = bye->status == SQ_ERR_COMM ? CONTROL_GONE : CONTROL_LEFT;
     if (bye->status == SQ_OK)
         return SQ_OK;
+    c->gave_up += bye->status != SQ_ERR_COMM;
     sq_warn("rank %d gave up: %s", rank_of(c, worker), bye->text);
     c->result->status = (sq_status)bye->status;
     snprintf(c->result->reason, sizeof c->result->reason, "%s", bye->text);
     return notify(c, &(sq_notice){.kind = SQ_NOTICE_LOST, .worker = worker});
+}
+
+/* A process was seen to have died. What it said before may still be on its way. */
+static void on_gone(control *c, int rank)
+{
+    uint32_t worker = worker_of(c, rank);
+    if (rank < 1 || worker >= c->setup->workers || c->doomed[worker])
+        return;
+    c->doomed[worker] = sq_now();
+    c->any_doomed = 1;
+}
+
+static sq_status bury(control *c, double now)
+{
+    sq_status rc = SQ_OK;
+    c->any_doomed = 0;
+    for (uint32_t w = 0; w < c->setup->workers; w++) {
+        if (!c->doomed[w] || c->state[w] == CONTROL_GONE)
+            continue;
+        if (now - c->doomed[w] < LAST_WORDS) {
+            c->any_doomed = 1;
+            continue;
+        }
+        sq_warn("rank %d has died", rank_of(c, w));
+        c->state[w] = CONTROL_GONE;
+        SQ_TRY(notify(c, &(sq_notice){.kind = SQ_NOTICE_LOST, .worker = w}));
+    }
+cleanup:
+    return rc;
+}
+
+/* Every rank's task in a line each, as far as it is known here. */
+static void say_where(const control *c)
+{
+    char name[128];
+    double now = sq_now();
+    for (uint32_t w = 0; w < c->setup->workers; w++) {
+        const present_task *t = &c->present_of[w];
+        int rank = rank_of(c, w);
+        if (c->state[w] != CONTROL_HERE) {
+            fprintf(stderr, "rank %d: %s\n", rank, c->state[w] == CONTROL_GONE ? "dead" : "left");
+        } else if (t->since > 0) {
+            patch_name(c, t->task.phase,
+                       sq_survey_index(c->survey, t->task.phase, t->task.patch,
+                                       t->task.realisation),
+                       name, sizeof name);
+            fprintf(stderr, "rank %d: phase %d, %s, for %.1f s\n", rank, t->task.phase, name,
+                    now - t->since);
+        } else {
+            fprintf(stderr, "rank %d: no patch\n", rank);
+        }
+    }
 }
 
 /* A message of a worker. What makes no sense is logged and dropped: it may be late from another
@@ -253,8 +332,11 @@ static sq_status on_message(control *c, const sq_message *m)
     wire_range range = {0};
     wire_result result;
     wire_bye bye;
+    wire_gone gone;
     uint32_t worker = worker_of(c, m->source);
     sq_notice n = {.worker = worker};
+    if (c->state[worker] == CONTROL_GONE && m->kind != WIRE_RESULT)
+        return SQ_OK;
     switch ((wire_kind)m->kind) {
     case WIRE_READY:
         n.kind = SQ_NOTICE_READY;
@@ -264,11 +346,16 @@ static sq_status on_message(control *c, const sq_message *m)
         n.kind = SQ_NOTICE_STARTED;
         n.phase = range.phase;
         n.index = range.index;
+        if (range.phase >= 0 && range.phase < c->survey->d.nphase)
+            c->present_of[worker] =
+                (present_task){sq_survey_task(c->survey, range.phase, range.index), sq_now()};
         break;
     case WIRE_HEARTBEAT:
         memcpy(&range, m->body, sizeof range);
         n.kind = SQ_NOTICE_HEARTBEAT;
         n.holding = range.count;
+        c->present_of[worker].since = 0;
+        SQ_TRY(tell(c, worker, WIRE_ALIVE, NULL, 0));
         break;
     case WIRE_DRAINED:
         n.kind = SQ_NOTICE_DRAINED;
@@ -288,6 +375,10 @@ static sq_status on_message(control *c, const sq_message *m)
         memcpy(&bye, m->body, sizeof bye);
         bye.text[WIRE_TEXT - 1] = 0;
         return on_bye(c, worker, &bye);
+    case WIRE_GONE:
+        memcpy(&gone, m->body, sizeof gone);
+        on_gone(c, gone.rank);
+        return SQ_OK;
     default:
         sq_warn("message %u of rank %d is unknown", m->kind, m->source);
         return SQ_OK;
@@ -298,6 +389,7 @@ static sq_status on_message(control *c, const sq_message *m)
         sq_warn("message of rank %d: %s", m->source, sq_error());
         rc = SQ_OK;
     }
+cleanup:
     return rc;
 }
 
@@ -333,6 +425,19 @@ static void report(control *c, int last)
     o->report(o->user, &p);
 }
 
+/* With less than half of the workers left a new launch is worth more than going on. */
+static sq_status check_strength(control *c)
+{
+    uint32_t all = c->setup->workers, alive = sq_scheduler_get_stats(c->scheduler).workers;
+    c->most = alive > c->most ? alive : c->most;
+    if (sq_scheduler_outcome(c->scheduler) != SQ_OUTCOME_NONE || c->stop_sent ||
+        2 * c->most < all || 2 * (alive + c->gave_up) >= all || !alive)
+        return SQ_OK;
+    sq_warn("%u of %u workers are left: patches that have begun are finished", alive, all);
+    c->stop_sent = c->result->weak = 1;
+    return notify(c, &(sq_notice){.kind = SQ_NOTICE_STOP});
+}
+
 static sq_status housekeeping(control *c)
 {
     sq_status rc = SQ_OK;
@@ -346,8 +451,15 @@ static sq_status housekeeping(control *c)
     }
     if (now - c->last_tick >= TICK) {
         c->last_tick = now;
+        for (int rank; (rank = sq_watchdog_gone()) >= 0;)
+            on_gone(c, rank);
+        if (c->any_doomed)
+            SQ_TRY(bury(c, now));
         SQ_TRY(notify(c, &(sq_notice){.kind = SQ_NOTICE_TICK}));
+        SQ_TRY(check_strength(c));
     }
+    if (!c->setup->own && sq_signals_where_wanted())
+        say_where(c);
     if (sq_ledger_unflushed(c->setup->ledger) && sq_ledger_age(c->setup->ledger) >= LEDGER_FLUSH)
         SQ_TRY(sq_ledger_flush(c->setup->ledger));
     report(c, 0);
@@ -401,23 +513,24 @@ static sq_status dismiss(control *c)
 {
     sq_status rc = SQ_OK;
     double until = sq_now() + c->survey->config->execution.drain;
-    uint32_t left = 0;
+    uint32_t left = 0, waiting;
     if (c->setup->own)
         return SQ_OK;
-    for (uint32_t w = 0; w < c->setup->workers; w++) {
-        if (!c->left[w])
-            SQ_TRY(sq_mailbox_send(c->setup->mailbox, rank_of(c, w), WIRE_SHUTDOWN, NULL, 0));
-    }
+    for (uint32_t w = 0; w < c->setup->workers; w++)
+        SQ_TRY(tell(c, w, WIRE_SHUTDOWN, NULL, 0));
     for (;;) {
-        left = 0;
-        for (uint32_t w = 0; w < c->setup->workers; w++)
-            left += !c->left[w];
-        if (!left || sq_now() > until)
+        waiting = left = 0;
+        for (uint32_t w = 0; w < c->setup->workers; w++) {
+            waiting += c->state[w] == CONTROL_HERE;
+            left += c->state[w] == CONTROL_LEFT;
+        }
+        if (!waiting || sq_now() > until)
             break;
         SQ_TRY(receive(c, LONGEST_WAIT));
+        SQ_TRY(housekeeping(c));
     }
-    c->result->lost = left;
 cleanup:
+    c->result->lost = c->setup->workers - left;
     return rc;
 }
 
@@ -434,7 +547,8 @@ static sq_status prepare(control *c)
                                   .infra_attempts = (uint32_t)e->infra_attempts,
                                   .lease = walltime > 0 ? c->setup->started + walltime : 0};
     sq_survey_plan(c->survey, c->plan);
-    SQ_TRY(SQ_ALLOC(c->left, c->setup->workers, "workers"));
+    SQ_TRY(SQ_ALLOC(c->doomed, c->setup->workers, "workers"));
+    SQ_TRY(SQ_ALLOC(c->present_of, c->setup->workers, "workers"));
     if (e->shuffle) {
         SQ_TRY(SQ_ALLOC(c->cost, c->survey->parts, "tile order"));
         for (uint32_t t = 0; t < c->survey->parts; t++)
@@ -462,7 +576,7 @@ cleanup:
 sq_status sq_control_run(const control_setup *setup, control_result *result)
 {
     sq_status rc = SQ_OK;
-    control c = {.setup = setup, .survey = setup->survey, .result = result};
+    control c = {.setup = setup, .survey = setup->survey, .result = result, .state = setup->state};
     *result = (control_result){0};
     c.start = c.last_tick = c.last_report = sq_now();
     SQ_TRY(prepare(&c));
@@ -471,7 +585,7 @@ sq_status sq_control_run(const control_setup *setup, control_result *result)
     SQ_TRY(serve(&c));
 cleanup:
     /* Also after an error of rank 0 the workers are sent home: none is left waiting for it. */
-    if (c.left) {
+    if (c.present_of) {
         char text[SQ_ERROR_MAX];
         snprintf(text, sizeof text, "%s", sq_error());
         sq_status dismissed = dismiss(&c);
@@ -487,6 +601,7 @@ cleanup:
     }
     sq_scheduler_destroy(c.scheduler);
     sq_free(c.cost);
-    sq_free(c.left);
+    sq_free(c.doomed);
+    sq_free(c.present_of);
     return rc;
 }

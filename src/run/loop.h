@@ -20,12 +20,20 @@ typedef struct control_setup {
     uint32_t execution;
     double started; /* sq_now() at the start of the job: for the walltime */
     const sq_run_options *options;
+    uint8_t *state; /* [workers] enum control_worker, filled here */
 } control_setup;
+
+typedef enum control_worker {
+    CONTROL_HERE, /* or silent */
+    CONTROL_LEFT, /* said goodbye: waits for its fate, and can take part in the reduce */
+    CONTROL_GONE  /* its process has died, or gave up on this rank */
+} control_worker;
 
 typedef struct control_result {
     sq_outcome outcome;
     int stop_signal; /* that asked for the drain */
     uint32_t lost;   /* workers that did not say goodbye */
+    int weak;        /* stopped because less than half of the workers are left */
     sq_scheduler_stats stats;
     char reason[256]; /* of BROKEN and NO_WORKERS: the last failure */
     sq_status status; /* its status */

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "run/present.h"
 
 enum { SLOTS = 2, TILINGS = SLOTS + 1 };
 
@@ -128,6 +129,7 @@ cleanup:
 static void *reading(void *user)
 {
     prefetch *p = user;
+    sq_present_thread();
     pthread_mutex_lock(&p->lock);
     for (;;) {
         int i = first_in(p, ASKED);
@@ -142,7 +144,9 @@ static void *reading(void *user)
         pthread_mutex_unlock(&p->lock);
         double start = sq_now();
         sq_error_clear();
+        sq_present_begin(PRESENT_READ, &item->task);
         item->status = read_item(p, item);
+        sq_present_end(PRESENT_READ);
         if (item->status != SQ_OK)
             snprintf(item->text, sizeof item->text, "%s", sq_error());
         item->seconds = sq_now() - start;

@@ -7,6 +7,7 @@
 #include "run/part.h"
 #include "run/paths.h"
 #include "run/verdict.h"
+#include "run/watchdog.h"
 
 /* Once the ledger's lock is held: what the folder says about this execution. */
 static sq_status begin_folder(execution *x)
@@ -62,6 +63,7 @@ static sq_status open_ledger(execution *x)
         x->folder_ready = 0; /* it may be another execution's: leave its verdict alone */
     SQ_TRY(rc);
     SQ_TRY(begin_folder(x));
+    sq_watchdog_verdict(x->folder, x->verdict);
     SQ_TRY(sq_journal_settle(j));
     if (!x->options->reduce_only)
         reopen_failures(j);

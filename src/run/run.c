@@ -13,7 +13,9 @@
 #include "run/part.h"
 #include "run/paths.h"
 #include "run/signals.h"
+#include "run/present.h"
 #include "run/verdict.h"
+#include "run/watchdog.h"
 #include "run/wire.h"
 
 /* Where a run with this configuration works. */
@@ -80,8 +82,11 @@ cleanup:
 static sq_status make_folder(execution *x)
 {
     sq_status rc = SQ_OK;
+    char deaths[SQ_PATH_MAX];
     SQ_TRY(sq_run_make_folder(x->folder));
     SQ_TRY(sq_run_make_folder(x->shards));
+    SQ_TRY(sq_run_path(x->folder, SQ_RUN_DEATHS, deaths));
+    SQ_TRY(sq_run_make_folder(deaths));
 cleanup:
     return rc;
 }
@@ -197,28 +202,99 @@ static sq_status note_start(execution *x)
     return rc;
 }
 
-/* Worker ranks: compute, say goodbye, and hear what comes next. */
-static sq_status work(execution *x, run_worker *worker, wire_fate *fate)
+/* The ranks that are left, from those that are not: all of `lost` in ascending order. */
+static sq_status join_survivors(execution *x, const int32_t *lost, int count)
 {
-    sq_message message;
-    int got = 0;
-    sq_worker_leave(worker, sq_worker_run(worker));
-    *fate = (wire_fate){.lost = 1};
-    double until = sq_now() + 2 * x->config->execution.drain + x->config->execution.deadline;
-    while (sq_now() < until) {
-        sq_status heard = sq_mailbox_receive(x->mailbox, 1, &message, &got);
-        if (heard != SQ_OK)
-            return heard;
-        if (got && message.kind == WIRE_FATE) {
-            /* A worker that gave up can still take part in the reduce. */
-            memcpy(fate, message.body, sizeof *fate);
-            return SQ_OK;
+    sq_status rc = SQ_OK;
+    int *member = NULL, n = 0, k = 0;
+    SQ_TRY(SQ_ALLOC(member, x->size, "ranks that are left"));
+    for (int r = 0; r < x->size; r++) {
+        if (k < count && lost[k] == r) {
+            sq_watchdog_forget(lost[k++]);
+            continue;
         }
+        member[n++] = r;
+    }
+    sq_watchdog_progress("joining the ranks that are left");
+    SQ_TRY(sq_comm_subset(x->comm, member, n, &x->survivors));
+    x->comm = x->survivors;
+    x->size = n;
+cleanup:
+    sq_free(member);
+    return rc;
+}
+
+/* The next message of one kind; SQ_ERR_COMM after so many seconds or when rank 0 is dead. */
+static sq_status await(execution *x, wire_kind kind, double seconds, sq_message *message)
+{
+    int got = 0;
+    double until = sq_now() + seconds;
+    while (sq_now() < until) {
+        sq_status rc = sq_mailbox_receive(x->mailbox, 0.5, message, &got);
+        if (rc != SQ_OK)
+            return rc;
+        if (got && message->kind == kind)
+            return SQ_OK;
     }
     return sq_fail(SQ_ERR_COMM, "rank 0 does not answer any more");
 }
 
-static sq_status control(execution *x, run_worker *own, wire_fate *fate)
+/* Worker ranks: compute, say goodbye, and hear what comes next. */
+static sq_status work(execution *x, run_worker *worker, wire_fate *fate, int32_t **lost)
+{
+    sq_message message;
+    wire_lost some;
+    sq_status rc = sq_worker_run(worker);
+    *fate = (wire_fate){.lost = 1};
+    sq_worker_leave(worker, rc);
+    if (rc == SQ_ERR_COMM)
+        return rc;
+    /* A worker that gave up can still take part in the reduce. */
+    double patience = x->config->execution.drain + sq_watchdog_seconds();
+    SQ_TRY(await(x, WIRE_FATE, patience, &message));
+    memcpy(fate, message.body, sizeof *fate);
+    if (!fate->lost || !fate->member)
+        return SQ_OK;
+    SQ_TRY(SQ_ALLOC(*lost, fate->lost, "lost ranks"));
+    for (int n = 0; n < fate->lost; n += some.count) {
+        SQ_TRY(await(x, WIRE_LOST, patience, &message));
+        memcpy(&some, message.body, sizeof some);
+        if (some.count < 1 || some.count > WIRE_RANKS || some.count > fate->lost - n)
+            return sq_fail(SQ_ERR_COMM, "rank 0 names %d lost ranks", some.count);
+        memcpy(*lost + n, some.rank, (size_t)some.count * sizeof **lost);
+    }
+cleanup:
+    return rc;
+}
+
+/* Rank 0 tells every worker how it went on, and those that are left which are not. */
+static sq_status tell_fate(execution *x, wire_fate *fate, int32_t **lost)
+{
+    sq_status rc = SQ_OK;
+    int n = 0;
+    SQ_TRY(SQ_ALLOC(*lost, x->size, "lost ranks"));
+    for (int r = 1; r < x->size; r++) {
+        if (x->workers[r - 1] != CONTROL_LEFT)
+            (*lost)[n++] = r;
+    }
+    for (int r = 1; r < x->size; r++) {
+        fate->member = x->workers[r - 1] == CONTROL_LEFT;
+        if (x->workers[r - 1] == CONTROL_GONE)
+            continue;
+        /* One that cannot be told is missed in the reduce, which its watchdog ends. */
+        sq_mailbox_send(x->mailbox, r, WIRE_FATE, fate, sizeof *fate);
+        for (int at = 0; fate->member && at < n; at += WIRE_RANKS) {
+            wire_lost some = {.count = n - at < WIRE_RANKS ? n - at : WIRE_RANKS};
+            memcpy(some.rank, *lost + at, (size_t)some.count * sizeof **lost);
+            sq_mailbox_send(x->mailbox, r, WIRE_LOST, &some, sizeof some);
+        }
+    }
+    fate->member = 1;
+cleanup:
+    return rc;
+}
+
+static sq_status control(execution *x, run_worker *own, wire_fate *fate, int32_t **lost)
 {
     control_setup setup = {.survey = x->survey,
                            .mailbox = x->mailbox,
@@ -229,16 +305,14 @@ static sq_status control(execution *x, run_worker *own, wire_fate *fate)
                            .workers = x->size > 1 ? (uint32_t)x->size - 1 : 1,
                            .execution = x->number,
                            .started = x->started,
-                           .options = x->options};
+                           .options = x->options,
+                           .state = x->workers};
     sq_status rc = sq_control_run(&setup, &x->result);
     *fate = (wire_fate){.lost = (int32_t)x->result.lost,
                         .outcome = rc == SQ_OK ? (int32_t)x->result.outcome : SQ_OUTCOME_NONE,
                         .status = (int32_t)rc};
-    for (int r = 1; r < x->size; r++) {
-        sq_status sent = sq_mailbox_send(x->mailbox, r, WIRE_FATE, fate, sizeof *fate);
-        rc = rc == SQ_OK ? sent : rc;
-    }
-    return rc;
+    sq_status told = tell_fate(x, fate, lost);
+    return rc == SQ_OK ? told : rc;
 }
 
 /* All tasks that are open. *outcome is the same on every rank that is left. */
@@ -247,6 +321,7 @@ static sq_status process(execution *x, sq_outcome *outcome)
     sq_status rc = SQ_OK, mine = SQ_OK;
     run_worker *worker = NULL;
     wire_fate fate = {0};
+    int32_t *lost = NULL;
     char name[48];
     if (x->options->part)
         snprintf(name, sizeof name, "p%dof%d-e%u-r%d", x->options->part, x->options->parts,
@@ -260,13 +335,25 @@ static sq_status process(execution *x, sq_outcome *outcome)
         worker_setup setup = {x->survey, x->mailbox, x->folder, name};
         mine = sq_worker_create(&setup, &worker);
     }
+    if (mine == SQ_OK && x->rank == 0)
+        mine = SQ_ALLOC(x->workers, x->size, "workers");
+    if (mine == SQ_OK)
+        mine = sq_present_install(x->folder, x->number, x->rank);
     SQ_TRY(sq_comm_agree(x->comm, mine));
-    rc = x->rank == 0 ? control(x, worker, &fate) : work(x, worker, &fate);
-    sq_signals_restore();
+    sq_watchdog_rest();
+    rc = x->rank == 0 ? control(x, worker, &fate, &lost) : work(x, worker, &fate, &lost);
+    sq_signals_end_stops();
+    sq_present_restore();
     *outcome = (sq_outcome)fate.outcome;
-    x->verdict->abandoned = fate.lost > 0;
+    x->verdict->abandoned = x->alone = fate.lost > 0;
+    if (rc == SQ_OK && fate.lost && fate.member && *outcome == SQ_OUTCOME_COMPLETE &&
+        !x->options->part) {
+        SQ_TRY(join_survivors(x, lost, fate.lost));
+        x->alone = 0;
+    }
 cleanup:
     sq_worker_destroy(worker);
+    sq_free(lost);
     if (!x->verdict->abandoned)
         sq_mailbox_destroy(x->mailbox);
     return rc;
@@ -285,7 +372,12 @@ static void judge(execution *x)
         break;
     case SQ_OUTCOME_STOPPED:
         v->exit_code = 3;
-        if (x->result.stop_signal)
+        v->relaunch = x->result.weak;
+        if (x->result.weak)
+            snprintf(v->reason, sizeof v->reason,
+                     "%u of %d workers were lost; run again to resume", x->result.lost,
+                     x->size - 1);
+        else if (x->result.stop_signal)
             snprintf(v->reason, sizeof v->reason, "stopped by signal %d; run again to resume",
                      x->result.stop_signal);
         else
@@ -298,8 +390,8 @@ static void judge(execution *x)
         break;
     case SQ_OUTCOME_NO_WORKERS:
     case SQ_OUTCOME_NONE:
-        v->exit_code = x->result.status != SQ_OK ? sq_exit_code(x->result.status) : 3;
-        v->relaunch = x->result.status == SQ_OK;
+        v->relaunch = x->result.lost > 0 || x->result.status == SQ_OK;
+        v->exit_code = v->relaunch ? 3 : sq_exit_code(x->result.status);
         snprintf(v->reason, sizeof v->reason, "no worker is left%s%s",
                  x->result.reason[0] ? ": " : "", x->result.reason);
         break;
@@ -329,22 +421,20 @@ static sq_status execute(execution *x)
     SQ_TRY(sq_run_path(x->folder, SQ_RUN_RELEASE, x->verdict->release));
     SQ_TRY(sq_comm_agree(x->comm, x->rank == 0 ? make_folder(x) : SQ_OK));
     x->folder_ready = 1;
+    sq_watchdog_limit(x->config->execution.watchdog);
+    sq_watchdog_progress("reading the tiles");
     SQ_TRY(make_survey(x));
+    sq_watchdog_progress("resuming");
     SQ_TRY(sq_execution_resume(x));
+    sq_watchdog_progress("start of the patches");
     if (x->open && !x->options->reduce_only) {
         x->reduced = 0;
         SQ_TRY(process(x, &outcome));
         if (x->rank == 0)
             judge(x);
-        if (outcome != SQ_OUTCOME_COMPLETE || (x->verdict->abandoned && !x->options->part)) {
-            if (x->rank == 0 && outcome == SQ_OUTCOME_COMPLETE) {
-                x->verdict->exit_code = 3;
-                x->verdict->relaunch = 1;
-                snprintf(x->verdict->reason, sizeof x->verdict->reason,
-                         "ranks were lost; run again for the release");
-            }
+        if (outcome != SQ_OUTCOME_COMPLETE || (x->alone && x->rank > 0))
             return SQ_OK;
-        }
+        sq_watchdog_progress("end of the patches");
     }
     if (x->options->part || (x->reduced && !x->options->force_reduce)) {
         if (x->rank == 0) {
@@ -365,6 +455,7 @@ cleanup:
 static sq_status leave_verdict(execution *x, sq_status rc)
 {
     sq_run_verdict *v = x->verdict;
+    sq_watchdog_progress("leaving a verdict");
     if (rc != SQ_OK) {
         v->exit_code = sq_exit_code(rc);
         v->relaunch = rc == SQ_ERR_COMM;
@@ -381,6 +472,7 @@ static sq_status leave_verdict(execution *x, sq_status rc)
         sq_status closed = sq_ledger_close(x->ledger);
         rc = rc == SQ_OK ? closed : rc;
     }
+    sq_watchdog_verdict(NULL, v);
     if (x->folder_ready) {
         sq_status written = sq_verdict_write(x->folder, v);
         rc = rc == SQ_OK ? written : rc;
@@ -403,21 +495,31 @@ sq_status sq_run(const sq_comm *comm, const sq_run_options *options, sq_run_verd
     *verdict = (sq_run_verdict){0};
     sq_timestamp(x.started_text, sizeof x.started_text);
     /* A request to stop may come while the run is still being set up. */
-    sq_signals_install();
-    sq_status rc = execute(&x);
-    sq_signals_restore();
+    sq_signals_install(x.rank);
+    sq_watchdog_start();
+    sq_watchdog_progress("start-up");
+    sq_status rc = sq_watchdog_meet(comm);
+    if (rc == SQ_OK)
+        rc = execute(&x);
     if (x.rank == 0)
         rc = leave_verdict(&x, rc);
-    if (!verdict->abandoned) {
-        /* Every rank has left the collective phases together, so this is matched everywhere. */
-        sq_status shared = sq_comm_broadcast(comm, 0, verdict, sizeof *verdict);
+    if (!x.alone) {
+        /* Every rank that is left has left the collective phases together, so this is matched
+         * everywhere. */
+        int abandoned = verdict->abandoned;
+        sq_status shared = sq_comm_broadcast(x.comm, 0, verdict, sizeof *verdict);
         rc = rc == SQ_OK ? shared : rc;
         /* HDF5 may hold a file that it cannot write: it would try again in MPI_Finalize, and crash
          * or wait there. */
-        verdict->abandoned = verdict->exit_code == 4;
+        verdict->abandoned = abandoned || verdict->exit_code == 4;
     }
+    sq_watchdog_progress("end");
+    if (verdict->abandoned)
+        sq_watchdog_rest();
+    sq_signals_restore();
     if (x.rank == 0)
         sq_journal_clear(&x.journal);
+    sq_free(x.workers);
     sq_survey_destroy(x.survey);
     sq_run_config_destroy(x.config);
     return rc;

@@ -16,13 +16,17 @@ typedef enum wire_kind {
     WIRE_PHASE,      /* wire_phase: a finished phase's file may be loaded */
     WIRE_SHUTDOWN,   /* nothing: answer BYE and leave */
     WIRE_FATE,       /* wire_fate: after BYE */
+    WIRE_LOST,       /* wire_lost: after FATE, until all lost ranks are named */
+    WIRE_ALIVE,      /* nothing: the answer to a heartbeat */
+    WIRE_PAUSE,      /* nothing: no answers until the next message; send no heartbeats */
     /* From workers. */
     WIRE_READY = 32, /* nothing */
     WIRE_STARTED,    /* wire_range */
     WIRE_RESULT,     /* wire_result */
     WIRE_HEARTBEAT,  /* wire_range: count = tasks held */
     WIRE_DRAINED,    /* nothing */
-    WIRE_BYE         /* wire_bye */
+    WIRE_BYE,        /* wire_bye */
+    WIRE_GONE        /* wire_gone: a process on the same node has died */
 } wire_kind;
 
 typedef struct wire_range {
@@ -58,9 +62,20 @@ typedef struct wire_bye {
     char text[WIRE_TEXT];
 } wire_bye;
 
-/* What follows the loop: with lost ranks no collective call may be made. */
+/* What follows the loop. With lost ranks only members may take part in what is collective: all but
+ * those lost. */
 typedef struct wire_fate {
-    int32_t lost, outcome, status, padding;
+    int32_t lost, outcome, status, member;
 } wire_fate;
+
+enum { WIRE_RANKS = 120 };
+
+typedef struct wire_lost {
+    int32_t count, rank[WIRE_RANKS];
+} wire_lost;
+
+typedef struct wire_gone {
+    int32_t rank, padding;
+} wire_gone;
 
 #endif

@@ -8,6 +8,8 @@
 #include "probe/product.h"
 #include "run/paths.h"
 #include "run/prefetch.h"
+#include "run/present.h"
+#include "run/watchdog.h"
 #include "run/wire.h"
 
 enum { FLUSH_BYTES = 8 << 20 };
@@ -33,6 +35,8 @@ struct run_worker {
     wire_result *pending; /* appended and not yet flushed */
     size_t pendings, pending_capacity;
     double pending_since, last_sent, write_seconds, waited;
+    double last_heard; /* of rank 0 */
+    int paused;        /* it has said that it will not answer for a while */
     int finished;
 };
 
@@ -210,6 +214,8 @@ sq_status sq_worker_handle(run_worker *w, const sq_message *message)
     sq_status rc = SQ_OK;
     wire_range range;
     wire_phase phase;
+    w->last_heard = sq_now();
+    w->paused = message->kind == WIRE_PAUSE;
     switch ((wire_kind)message->kind) {
     case WIRE_ASSIGN:
         memcpy(&range, message->body, sizeof range);
@@ -229,6 +235,9 @@ sq_status sq_worker_handle(run_worker *w, const sq_message *message)
         forget_tasks(w);
         w->finished = 1;
         return flush(w);
+    case WIRE_ALIVE:
+    case WIRE_PAUSE:
+        return SQ_OK;
     default:
         return sq_fail(SQ_ERR_COMM, "worker: unknown message %u", message->kind);
     }
@@ -319,7 +328,9 @@ static sq_status process(run_worker *w, prefetched *item)
         if (!item->alone)
             SQ_TRY(say_started(w, task));
         sq_error_clear();
+        sq_present_begin(PRESENT_PROCESS, task);
         result.status = (int32_t)compute(w, item, &result);
+        sq_present_end(PRESENT_PROCESS);
         if (result.status != SQ_OK)
             set_text(result.text, sq_error());
     } else {
@@ -363,7 +374,7 @@ sq_status sq_worker_work(run_worker *w, double seconds, int *busy)
     }
     if (should_flush(w))
         SQ_TRY(flush(w));
-    if (!*busy && sq_now() - w->last_sent > HEARTBEAT) {
+    if (!*busy && !w->paused && sq_now() - w->last_sent > HEARTBEAT) {
         wire_range beat = {.count = 0};
         SQ_TRY(say(w, WIRE_HEARTBEAT, &beat, sizeof beat));
     }
@@ -373,13 +384,36 @@ cleanup:
     return rc;
 }
 
+/* Is rank 0 still there? One that is asked and silent for too long counts as dead; and what this
+ * rank sees of others on its node is passed on. */
+static sq_status mind_others(run_worker *w, int busy, double *before)
+{
+    sq_status rc = SQ_OK;
+    double now = sq_now(), away = now - *before;
+    *before = now;
+    for (int rank; (rank = sq_watchdog_gone()) >= 0;) {
+        wire_gone gone = {.rank = rank};
+        if (rank == 0)
+            return sq_fail(SQ_ERR_COMM, "rank 0 has died");
+        SQ_TRY(say(w, WIRE_GONE, &gone, sizeof gone));
+    }
+    if (busy || w->paused || away > HEARTBEAT)
+        w->last_heard = now; /* nothing was asked, or this rank did not listen */
+    else if (now - w->last_heard > sq_watchdog_seconds())
+        rc = sq_fail(SQ_ERR_COMM, "rank 0 has been silent for %.0f s", now - w->last_heard);
+cleanup:
+    return rc;
+}
+
 sq_status sq_worker_run(run_worker *w)
 {
     sq_status rc = SQ_OK;
+    double before = w->last_heard = sq_now();
     SQ_TRY(say(w, WIRE_READY, NULL, 0));
     while (!w->finished) {
         sq_message message;
         int got = 1, busy = w->asked || w->count || w->pendings;
+        SQ_TRY(mind_others(w, busy, &before));
         double wait = busy ? 0 : 0.5;
         while (got && !w->finished) {
             SQ_TRY(sq_mailbox_receive(w->setup.mailbox, wait, &message, &got));

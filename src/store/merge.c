@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/pulse.h"
 #include "store/durable_internal.h"
 #include "store/hdf5_internal.h"
 #include "store/manifest_internal.h"
@@ -26,6 +27,7 @@ void merge_clock(merge *m, sq_reduce_part part, double since)
 
 static void progress(const merge *m, const char *what, double fraction)
 {
+    sq_pulse(what);
     if (m->rank == 0 && m->in->progress)
         m->in->progress(m->in->user, what, fraction);
 }
@@ -178,8 +180,7 @@ static void end(merge *m, sq_status rc)
     sq_free(m->part);
     sq_free(m->order);
     sq_free(m->block);
-    if (m->disk >= 0)
-        close(m->disk);
+    merge_flush_end(m);
     sq_free(m->check);
     sq_free(m->partial);
     sq_comm_destroy(m->comm);
@@ -187,7 +188,7 @@ static void end(merge *m, sq_status rc)
 
 sq_status sq_merge_release(const sq_comm *comm, const sq_merge *in, sq_merge_report *report)
 {
-    merge m = {.in = in, .file = -1, .disk = -1};
+    merge m = {.in = in, .file = -1};
     sq_manifest manifest = {0};
     double start = sq_now();
     sq_status rc;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/pulse.h"
 #include "store/frame_internal.h"
 #include "store/shard_internal.h"
 
@@ -117,6 +118,7 @@ sq_status sq_segment_read(sq_segment_reader *reader, const sq_record_place *plac
                           sq_record *record, const void **payload, size_t *size)
 {
     sq_frame frame;
+    sq_pulse(NULL);
     sq_status rc = fetch_frame(reader, place, &frame, record);
     if (rc != SQ_OK)
         return rc;

@@ -17,7 +17,7 @@
 
 /* What does not change results. Seconds and MiB. */
 typedef struct sq_run_execution {
-    double deadline, drain, walltime, flush, progress;
+    double deadline, drain, walltime, flush, progress, watchdog;
     int64_t memory, segment;
     int64_t deflate, max_range, science_attempts, infra_attempts;
     bool shuffle; /* hand tiles out in another order: for tests of order independence */

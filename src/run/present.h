@@ -1,0 +1,47 @@
+/* What this rank works on now, and the note that it leaves when a task kills it.
+ *
+ * A rank works on two tasks at most: it reads one while it processes another. A fatal signal
+ * (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT) that a thread brings upon itself while it works on a
+ * task makes it write a note, FOLDER/eE-rR with execution and rank, that names the task; then the
+ * signal takes its course. So a task that kills a run of one rank, or a launch that dies with its
+ * first rank, is known to the next execution. A rank that is killed from outside (SIGKILL, a power
+ * cut, kill -SEGV) leaves none: nothing is suspected for what others did. There is neither a file
+ * nor a write while all goes well. Local, process-wide. */
+#ifndef SQ_RUN_PRESENT_H
+#define SQ_RUN_PRESENT_H
+
+#include "base/status.h"
+#include "probe/probe.h"
+
+#define SQ_RUN_DEATHS "deaths"
+
+typedef enum present_place { PRESENT_PROCESS, PRESENT_READ, PRESENT_PLACES } present_place;
+
+typedef struct present_task {
+    sq_task task;
+    double since; /* sq_now() */
+} present_task;
+
+/* Before the first task: where notes go, and handlers of fatal signals on this thread. */
+sq_status sq_present_install(const char *folder, uint32_t execution, int rank);
+/* On every other thread that works on tasks: a stack for the handlers. */
+void sq_present_thread(void);
+void sq_present_restore(void);
+
+/* By the thread that works on it. */
+void sq_present_begin(present_place place, const sq_task *task);
+void sq_present_end(present_place place);
+/* From any thread: 0 when there is none. */
+int sq_present_get(present_place place, present_task *out);
+/* Leave a note about the task in hand for a watchdog that ends a rank that hangs in it. */
+void sq_present_note_hang(present_place place);
+
+/* A note. SQ_ERR_CORRUPT when it is none. */
+typedef struct present_note {
+    uint32_t execution;
+    int rank, signal; /* 0: it hung */
+    sq_task task;
+} present_note;
+sq_status sq_present_read_note(const char *folder, const char *name, present_note *out);
+
+#endif
