@@ -208,7 +208,7 @@ static sq_status sort_rows(cmp_rows *rows, int64_t areas)
             start[a] += start[a - 1];
         start--; /* start[a] is now where area a begins, and moves to its end */
         for (int64_t i = 0; i < rows->n[s]; i++)
-            rows->row[s][start[rows->area[s][i] >= 0 ? rows->area[s][i] : areas]++] = i;
+            rows->row[s][start[rows->area[s][i] >= 0 ? rows->area[s][i] : areas]++] = (int32_t)i;
     }
 cleanup:
     return rc;

@@ -29,7 +29,7 @@ static int64_t collect(const cmp_rows *rows, double *const value[2], const int64
         for (int64_t k = from[s]; k < to[s]; k++) {
             int64_t i = rows->row[s][k];
             if (isfinite(value[s][i]))
-                out[n++] = (sq_ks_value){value[s][i], (int32_t)rows->block[s][i], s};
+                out[n++] = (sq_ks_value){value[s][i], rows->block[s][i], s};
         }
     }
     return n;

@@ -21,7 +21,7 @@ static sq_status pair_round(double match, match_list list[2], int64_t *const fou
         for (int64_t i = 0; i < rows->n[s]; i++) {
             if (!use[s][i] || found[s][i] < 0)
                 continue;
-            rows->partner[s][i] = found[s][i];
+            rows->partner[s][i] = (int32_t)found[s][i];
             use[s][i] = 0;
             ++*pairs;
         }
@@ -82,8 +82,9 @@ sq_status cmp_pair_sky(double match, const double *ra, const double *dec, cmp_ro
     SQ_TRY(SQ_ALLOC(block, n + 1, "blocks"));
     SQ_TRY(sq_sky_blocks(n, ra, dec, least > LEAST_BLOCKS ? least : LEAST_BLOCKS, block,
                          &out->blocks));
-    memcpy(rows->block[0], block, (size_t)rows->n[0] * sizeof *block);
-    memcpy(rows->block[1], block + rows->n[0], (size_t)rows->n[1] * sizeof *block);
+    for (int64_t i = 0; i < n; i++)
+        *(i < rows->n[0] ? &rows->block[0][i] : &rows->block[1][i - rows->n[0]]) =
+            (int32_t)block[i];
 cleanup:
     sq_free(block);
     return rc;
@@ -121,8 +122,8 @@ static void join_keys(const keyed *a, int64_t na, const keyed *b, int64_t nb, cm
 {
     for (int64_t i = 0, j = 0; i < na && j < nb;) {
         if (a[i].key == b[j].key) {
-            rows->partner[0][a[i].row] = b[j].row;
-            rows->partner[1][b[j].row] = a[i].row;
+            rows->partner[0][a[i].row] = (int32_t)b[j].row;
+            rows->partner[1][b[j].row] = (int32_t)a[i].row;
             i++;
             j++;
         } else if (a[i].key < b[j].key) {
@@ -175,7 +176,7 @@ sq_status cmp_pair_keys(cmp_rows *rows, cmp_table *out)
         done = 1;
         snprintf(out->pairing, sizeof out->pairing, "equal row number");
         for (int64_t i = 0; i < rows->n[0]; i++)
-            rows->partner[0][i] = rows->partner[1][i] = i;
+            rows->partner[0][i] = rows->partner[1][i] = (int32_t)i;
     }
     out->paired = done;
     if (!done)
@@ -183,10 +184,10 @@ sq_status cmp_pair_keys(cmp_rows *rows, cmp_table *out)
     /* Every row, or pair of rows, is a block of its own. */
     out->blocks = rows->n[0] + rows->n[1] + 1;
     for (int64_t i = 0; i < rows->n[0]; i++)
-        rows->block[0][i] = i;
+        rows->block[0][i] = (int32_t)i;
     for (int64_t i = 0; i < rows->n[1]; i++) {
         int64_t p = rows->partner[1][i];
-        rows->block[1][i] = p >= 0 ? p : rows->n[0] + i;
+        rows->block[1][i] = (int32_t)(p >= 0 ? p : rows->n[0] + i);
     }
 cleanup:
     return rc;

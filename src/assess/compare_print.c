@@ -22,6 +22,35 @@ static void print_count(FILE *out, const char *name, const cmp_count *c)
     fputc('\n', out);
 }
 
+typedef struct ranked {
+    int64_t area, changes;
+} ranked;
+
+static int by_changes(const void *a, const void *b)
+{
+    const ranked *p = a, *q = b;
+    return p->changes != q->changes ? (p->changes < q->changes) - (p->changes > q->changes)
+                                    : (p->area > q->area) - (p->area < q->area);
+}
+
+/* All areas in their order; of many, those in which most rows came or went. */
+static void print_areas(FILE *out, const cmp_table *t)
+{
+    ranked *r = NULL;
+    if (SQ_ALLOC(r, t->areas + 1, "areas") != SQ_OK)
+        return;
+    for (int64_t a = 0; a < t->areas; a++)
+        r[a] = (ranked){a, t->area[a].count.vanished + t->area[a].count.appeared};
+    if (t->areas > MOST_LINES)
+        qsort(r, (size_t)t->areas, sizeof *r, by_changes);
+    for (int64_t k = 0; k < t->areas && k < MOST_LINES; k++)
+        print_count(out, t->area[r[k].area].name, &t->area[r[k].area].count);
+    if (t->areas > MOST_LINES)
+        fprintf(out, "  ... and %lld areas with fewer changes: see --json\n",
+                (long long)(t->areas - MOST_LINES));
+    sq_free(r);
+}
+
 static void print_counts(FILE *out, const cmp_table *t)
 {
     char name[32];
@@ -33,11 +62,7 @@ static void print_counts(FILE *out, const cmp_table *t)
                  t->low + (k + 1) * t->step);
         print_count(out, name, &t->bin[k]);
     }
-    int64_t shown = t->areas < MOST_LINES ? t->areas : MOST_LINES;
-    for (int64_t a = 0; a < shown; a++)
-        print_count(out, t->area[a].name, &t->area[a].count);
-    if (shown < t->areas)
-        fprintf(out, "  ... %lld more areas: see --json\n", (long long)(t->areas - shown));
+    print_areas(out, t);
 }
 
 /* The area with the largest shift that is significant, or -1. */
@@ -75,7 +100,7 @@ static void print_quantities(FILE *out, const sq_compare_report *r, const cmp_ta
 
 static void print_by_magnitude(FILE *out, const cmp_table *t)
 {
-    for (int i = 0; i < t->quantities; i++) {
+    for (int i = 0; i < t->quantities && t->bins; i++) {
         const cmp_quantity *q = &t->quantity[i];
         if (strcmp(q->name, t->flux) != 0 && strcmp(q->name, "separation") != 0)
             continue;

@@ -14,7 +14,8 @@ typedef struct job {
     sq_block_sums *sums;
     cmp_table *out;
     /* Pairs in the order of their areas. */
-    int64_t n, *a, *b, *start;
+    int64_t n, *start;
+    int32_t *a, *b;
     int8_t *bin;
     double *difference, *pull, *scratch; /* [n] */
     double *value[2], *error[2];         /* [rows] */
@@ -46,7 +47,7 @@ static sq_status list_pairs(job *j, double *const mag[2])
             int64_t i = r->row[0][k];
             if (r->partner[0][i] < 0)
                 continue;
-            j->a[j->n] = i;
+            j->a[j->n] = (int32_t)i;
             j->b[j->n] = r->partner[0][i];
             j->bin[j->n++] = (int8_t)(mag[0] ? cmp_bin(j->out, mag[0][i]) : -1);
         }
@@ -190,7 +191,8 @@ static sq_status by_patch(job *j, const double *d, size_t offset)
 {
     sq_status rc;
     cmp_table *t = j->out;
-    int64_t *start = NULL, *order = NULL;
+    int64_t *start = NULL;
+    int32_t *order = NULL;
     SQ_TRY(SQ_ALLOC(start, t->patches + 2, "patches"));
     SQ_TRY(SQ_ALLOC(order, j->n + 1, "patches"));
     for (int pass = 0; pass < 2; pass++) {
@@ -201,7 +203,7 @@ static sq_status by_patch(job *j, const double *d, size_t offset)
             if (pass == 0)
                 start[p + 1]++;
             else
-                order[start[p]++] = k;
+                order[start[p]++] = (int32_t)k;
         }
         for (int64_t p = 0; pass == 0 && p < t->patches; p++)
             start[p + 1] += start[p];

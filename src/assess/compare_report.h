@@ -129,10 +129,11 @@ typedef struct cmp_rows {
     int64_t n[2];
     int32_t *area[2];  /* -1: none */
     int32_t *patch[2]; /* row of the table's patches, -1: none */
-    int64_t *block[2];
-    int64_t *partner[2];
+    int32_t *block[2];
+    int32_t *partner[2]; /* -1: none */
     /* Rows in the order of their areas: area a has row[start[a]] to row[start[a + 1] - 1]. */
-    int64_t *row[2], *start[2];
+    int32_t *row[2];
+    int64_t *start[2];
 } cmp_rows;
 
 /* Tiles and patches of both releases, and where each row belongs. */

@@ -31,6 +31,13 @@ static void rows_clear(cmp_rows *r)
     }
 }
 
+/* Gives memory back that the next step would have to add to. */
+static void release(double **values)
+{
+    sq_free(*values);
+    *values = NULL;
+}
+
 static void job_clear(job *j)
 {
     rows_clear(&j->rows);
@@ -316,7 +323,13 @@ sq_status cmp_table_compare(const sq_compare_options *options, const char *group
     SQ_TRY(read_magnitudes(&j));
     SQ_TRY(read_classes(&j));
     count_all(&j);
+    for (int s = 0; s < 2; s++)
+        release(&j.star[s]);
     SQ_TRY(cmp_quantities(&options->thresholds, &j.rows, j.ra, j.dec, j.mag, j.sums, out));
+    for (int s = 0; s < 2; s++)
+        release(&j.mag[s]);
+    release(&j.ra);
+    release(&j.dec);
     SQ_TRY(cmp_columns(&j.rows, j.sums, out));
 cleanup:
     job_clear(&j);
