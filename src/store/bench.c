@@ -40,7 +40,7 @@ sq_status sq_store_bench(const sq_comm *comm, const char *path, int64_t bytes, i
                          double *seconds)
 {
     sq_merge in = {.path = path, .deflate = deflate};
-    merge m = {.in = &in, .file = -1, .disk = -1};
+    merge m = {.in = &in, .file = -1};
     double *data = NULL, start = 0;
     int64_t rows = bytes / (8 * COLUMNS) + 1;
     sq_status rc;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/pulse.h"
 #include "store/hdf5_internal.h"
 #include "store/tensor.h"
 
@@ -218,6 +219,7 @@ static sq_status hash_blocks(const char *path, const char *name, const layout *l
     uint64_t sum = 0;
     SQ_TRY(sq_alloc(&buffer, (size_t)(l->step * (l->inner ? l->inner : 1)), l->width, "block"));
     for (int64_t b = rank; b < total; b += size) {
+        sq_pulse(NULL);
         SQ_TRY(read_block(path, name, l, b, buffer, &first, &n));
         sq_hash h = sq_hash_bytes(buffer, (size_t)n * l->width);
         memcpy(&word[2 * b], &h, sizeof h);

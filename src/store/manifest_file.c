@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/pulse.h"
 #include "store/durable_internal.h"
 #include "store/hdf5_internal.h"
 #include "store/manifest_internal.h"
@@ -126,6 +127,7 @@ static sq_status hash_part(int fd, const char *path, uint64_t bytes, int rank, i
     sq_status rc;
     SQ_TRY(sq_alloc(&buffer, BLOCK, 1, "file buffer"));
     for (uint64_t b = (uint64_t)rank; b * BLOCK < bytes; b += (uint64_t)size) {
+        sq_pulse(NULL);
         size_t n = bytes - b * BLOCK < BLOCK ? (size_t)(bytes - b * BLOCK) : BLOCK, done = 0;
         while (done < n) {
             ssize_t got =

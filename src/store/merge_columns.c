@@ -189,7 +189,7 @@ static sq_status write_slab(merge_columns *s, int64_t first, int64_t n)
             merge_dataset_write(s->m, s->id[i], &s->set[i], &start, &count, s->column[i]);
         rc = rc == SQ_OK ? one : rc;
     }
-    merge_start_flush(s->m);
+    merge_flush_wake(s->m);
     return rc;
 }
 

@@ -73,7 +73,7 @@ typedef struct merge {
     int rank, size;
     char *partial;
     hid_t file;
-    int disk;       /* the same file: asks for its pages to be written while the ranks go on */
+    struct merge_flusher *flusher; /* NULL: none */
     uint64_t limit; /* bytes that a rank may hold */
     const sq_merge_task **order; /* rank 0: all tasks in the order (phase, patch, realisation) */
     /* This rank's share of the committed tasks, in the order of their places. */
@@ -159,8 +159,12 @@ sq_status merge_dataset_create(merge *m, const merge_dataset *set, hid_t *out);
  * call. Compressed chunks can only be written by all ranks together (count 0: nothing). */
 sq_status merge_dataset_write(merge *m, hid_t id, const merge_dataset *set, const hsize_t *start,
                               const hsize_t *count, const void *data);
-/* Local. A hint: what was written so far may go to the disk. */
-void merge_start_flush(const merge *m);
+/* Local. What was written so far goes to the disk while the rank goes on. Only speed depends on it:
+ * nothing here fails. */
+typedef struct merge_flusher merge_flusher;
+void merge_flush_begin(merge *m);
+void merge_flush_wake(const merge *m);
+void merge_flush_end(merge *m);
 
 /* The columns of one table in the release. */
 typedef struct merge_columns merge_columns;

@@ -164,7 +164,7 @@ static sq_status write_tiles(stitch *s, const merge_dataset *set, hid_t id)
             memset(count, 0, sizeof count);
         SQ_TRY_ALL(m->comm, tile < s->tiles ? stitch_tile(s, t) : SQ_OK);
         SQ_TRY_ALL(m->comm, merge_dataset_write(m, id, set, start, count, s->pixels));
-        merge_start_flush(m);
+        merge_flush_wake(m);
     }
 cleanup:
     return rc;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/pulse.h"
 
 sq_status merge_post_init(merge_post *p, const sq_comm *comm, size_t width, uint64_t memory,
                           size_t least)
@@ -38,6 +39,7 @@ sq_status merge_post_exchange(merge_post *p, void **got, size_t *n)
     sq_status rc;
     *got = NULL;
     *n = 0;
+    sq_pulse(NULL);
     SQ_TRY_ALL(p->comm, SQ_ALLOC(offset, 3 * ranks, "portions"));
     size = offset + ranks;
     from = size + ranks;

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/pulse.h"
 #include "sky/match.h"
 #include "sky/sphere.h"
 #include "store/merge_internal.h"
@@ -293,6 +294,7 @@ static sq_status decide_portion(const merge_part *part, merge_post *post, merge_
             decision d = {c->index, g->keep[g->told]};
             memcpy(merge_post_put(post, c->home - 1), &d, sizeof d);
         }
+        sq_pulse(NULL);
         SQ_TRY(next_group(border, g));
         if (g->count == 0) {
             *more = 0;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/pulse.h"
 #include "par/comm_internal.h"
 #include "store/hdf5_internal.h"
 #include "store/manifest_internal.h"
@@ -37,14 +38,8 @@ sq_status merge_create_file(merge *m)
         H5Pclose(access);
     rc = sq_comm_agree(m->comm, rc);
     if (rc == SQ_OK)
-        m->disk = open(m->partial, O_WRONLY | O_CLOEXEC);
+        merge_flush_begin(m);
     return rc;
-}
-
-void merge_start_flush(const merge *m)
-{
-    if (m->disk >= 0)
-        sync_file_range(m->disk, 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
 /* An upper bound: rows that borders will drop are counted, the texts of rank 0 only roughly. */
@@ -96,6 +91,7 @@ sq_status merge_close_file(merge *m)
     if (H5Fclose(m->file) < 0 && rc == SQ_OK)
         rc = sq_hdf5_fail(m->partial, "cannot close");
     m->file = -1;
+    merge_flush_end(m);
     return sq_comm_agree(m->comm, rc);
 }
 
@@ -217,6 +213,7 @@ sq_status merge_dataset_write(merge *m, hid_t id, const merge_dataset *set, cons
     hid_t transfer = H5Pcreate(H5P_DATASET_XFER);
     int none = count[0] == 0;
     sq_status rc = SQ_OK;
+    sq_pulse(NULL);
     H5Pset_dxpl_mpio(transfer, m->in->deflate ? H5FD_MPIO_COLLECTIVE : H5FD_MPIO_INDEPENDENT);
     if (none) {
         H5Sselect_none(space);
