@@ -77,7 +77,9 @@ static sq_status measure(const sq_comm *comm, const setup *s)
     sq_status rc = SQ_OK;
     snprintf(path, sizeof path, "%.900s/skyquilt-bench.h5", s->folder);
     for (int64_t i = 0; i < s->repeats; i++) {
-        SQ_TRY_ALL(comm, sq_comm_rank(comm) == 0 ? sq_bench_disk(s->folder, s->megabytes * 1000000, &raw[i]) : SQ_OK);
+        SQ_TRY_ALL(comm, sq_comm_rank(comm) == 0
+                             ? sq_bench_disk(s->folder, s->megabytes * 1000000, &raw[i])
+                             : SQ_OK);
         SQ_TRY(sq_store_bench(comm, path, s->megabytes * 1000000, (int)s->deflate, &all[i]));
     }
     if (sq_comm_rank(comm) == 0)

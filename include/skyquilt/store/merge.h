@@ -107,7 +107,11 @@ typedef struct sq_merge_report {
     int64_t spilled;              /* bytes sorted on disk */
 } sq_merge_report;
 
-/* All ranks return the same status. On failure PATH is as it was and PATH.partial is removed. A
+/* An error on one rank, writing included, ends all of them together. But compressed columns can only
+ * be written by calls of HDF5 that all ranks make: a disk that fails one rank within such a call
+ * leaves the others waiting, for the job's watchdog to end.
+ *
+ * All ranks return the same status. On failure PATH is as it was and PATH.partial is removed. A
  * record that does not match its place is SQ_ERR_CORRUPT: nothing is left out silently. */
 sq_status sq_merge_release(const sq_comm *comm, const sq_merge *merge, sq_merge_report *report);
 
