@@ -119,6 +119,13 @@ def main():
         left = int(case.lines("starts")[0].split()[2])
         check(85 < left <= 100, f"walltime {left} of 130 s less the margin")
         Case(top, "end 0").start("-n", "2", "--reduce", "x.yaml").end(0, 1)
+        case = Case(top, "end 2").start("-n", "2", "--then", "pwd >told; exit 5", "x.yaml")
+        case.end(5, 1)
+        check(case.lines("told") == [case.folder], "--then in another folder")
+        Case(top, "end 2").start("-n", "2", "--then", "true", "x.yaml").end(2, 1)
+        case = Case(top, "end 3").start("-n", "2", "--then", "echo >told", "x.yaml")
+        case.end(3, 1)
+        check(not os.path.exists(f"{case.folder}/told"), "--then before the end")
         # Crashes, lost ranks, progress, and no progress.
         Case(top, "crash", "lost", "end 2").start("-n", "2", "x.yaml").end(2, 3)
         Case(top, "crash", "progress", "crash", "progress", "end 0").start("-n", "2", "--restarts", "1", "x.yaml").end(0, 5)
