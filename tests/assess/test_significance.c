@@ -111,7 +111,7 @@ static void ratio_over_blocks(void **state)
     assert_int_equal(sq_mem_held(), 0);
 }
 
-enum { BLOCKS = 40, PER_BLOCK = 25, TRIALS = 2000 };
+enum { BLOCKS = 40, PER_BLOCK = 25, TRIALS = 1000 };
 
 /* Two samples that share most of their values' cause: the block's level, the source, and noise;
  * `shift` moves the second. Returns p. */
