@@ -1,6 +1,9 @@
 #include "cli/job.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -54,15 +57,30 @@ int sq_cli_job_check(const char *command, const sq_run_options *options)
     return 0;
 }
 
+static sq_status open_log(const char *folder)
+{
+    char path[1024];
+    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+        return sq_fail(SQ_ERR_IO, "%s: cannot make the folder: %s", folder, strerror(errno));
+    int n = snprintf(path, sizeof path, "%s/rank-%d.log", folder, sq_cli_job_rank());
+    if (n < 0 || (size_t)n >= sizeof path)
+        return sq_fail(SQ_ERR_CONFIG, "--log: path too long");
+    return sq_log_open(path);
+}
+
 int sq_cli_job_run(const char *command, int argc, char **argv, const sq_run_options *options,
-                   int quiet, void (*summary)(const sq_run_verdict *verdict))
+                   int quiet, const char *log, void (*summary)(const sq_run_verdict *verdict))
 {
     sq_run_verdict verdict = {0};
     sq_watchdog_start();
     sq_status rc = sq_cli_job_begin(&argc, &argv, quiet);
     if (rc != SQ_OK)
         return sq_cli_fail(command, rc);
-    rc = sq_cli_register_probes();
+    if (log)
+        rc = open_log(log);
+    if (rc == SQ_OK)
+        rc = sq_cli_register_probes();
+    rc = sq_comm_agree(sq_comm_world(), rc);
     if (rc == SQ_OK)
         rc = sq_run(sq_comm_world(), options, &verdict);
     else

@@ -15,8 +15,9 @@ int sq_cli_job_fail(const char *command, sq_status code);
 int sq_cli_job_end(int code, int abandoned);
 /* Instead of running: print the folder that it would work in, or what is wrong. Local. */
 int sq_cli_job_check(const char *command, const sq_run_options *options);
-/* Begin, sq_run, end. `summary` is printed on rank 0 after success unless quiet. */
+/* Begin, sq_run, end. `summary` is printed on rank 0 after success unless quiet; every rank keeps a
+ * log of its own in folder `log` unless that is NULL. */
 int sq_cli_job_run(const char *command, int argc, char **argv, const sq_run_options *options,
-                   int quiet, void (*summary)(const sq_run_verdict *verdict));
+                   int quiet, const char *log, void (*summary)(const sq_run_verdict *verdict));
 
 #endif

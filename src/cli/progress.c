@@ -24,7 +24,7 @@ void sq_cli_show_progress(void *user, const sq_run_progress *p)
     sq_cli_progress *state = user;
     uint64_t settled = p->done + p->failed + p->quarantined;
     double share = p->total ? (double)settled / (double)p->total : 1;
-    char eta[32], failures[64] = "", bar[WIDTH + 1];
+    char eta[32], failures[64] = "", slowest[64] = "", bar[WIDTH + 1];
     duration(p->eta, eta);
     if (p->failed + p->quarantined)
         snprintf(failures, sizeof failures, ", %llu failed",
@@ -39,8 +39,11 @@ void sq_cli_show_progress(void *user, const sq_run_progress *p)
     for (int i = 0; i < WIDTH; i++)
         bar[i] = i < filled ? '#' : '.';
     bar[WIDTH] = 0;
-    fprintf(stderr, "\r\033[K%s [%s] %5.1f%%  %.2f/s  ETA %s%s", p->what, bar, 100 * share, p->rate,
-            eta, failures);
+    if (p->slowest > 0)
+        snprintf(slowest, sizeof slowest, "  slowest %.2f s (%llu)", p->slowest,
+                 (unsigned long long)p->slowest_patch);
+    fprintf(stderr, "\r\033[K%s [%s] %5.1f%%  %.2f/s  ETA %s%s%s", p->what, bar, 100 * share,
+            p->rate, eta, slowest, failures);
     fflush(stderr);
     state->drawn = 1;
 }

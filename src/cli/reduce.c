@@ -87,5 +87,5 @@ int sq_cli_reduce(int argc, char **argv)
     options.config = argv[optind];
     if (only_check)
         return sq_cli_job_check("reduce", &options);
-    return sq_cli_job_run("reduce", argc, argv, &options, quiet, summary);
+    return sq_cli_job_run("reduce", argc, argv, &options, quiet, NULL, summary);
 }

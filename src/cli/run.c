@@ -24,7 +24,19 @@ static int help(void)
         "folder\n"
         "    it resumes, with any number of ranks; the release does not depend on ranks, order "
         "or\n"
-        "    resumes. SIGTERM, SIGINT and SIGUSR1 finish the patches that have begun and stop.\n\n"
+        "    resumes. SIGTERM, SIGINT and SIGUSR1 finish the patches that have begun and stop. "
+        "SIGUSR2\n"
+        "    prints the present patch: of every rank when sent to rank 0 or to mpirun, else of "
+        "that rank.\n"
+        "    Under 'mpirun --enable-recovery' the run goes on without ranks that die or hang and "
+        "makes\n"
+        "    the release with those left. With less than half of the workers, and when a rank "
+        "dies where\n"
+        "    all must take part, it ends with \"relaunch\": true in DIR/exit.json: the same "
+        "command goes on\n"
+        "    from there, which jobs/launch does by itself. A patch during which three ranks died "
+        "or hung\n"
+        "    is quarantined.\n\n"
         "OPTIONS\n"
         "    --output DIR      folder of the results instead of the configuration's\n"
         "    --progress S      seconds between progress lines in a log\n"
@@ -37,6 +49,14 @@ static int help(void)
         "makes that\n"
         "                      of all parts. For arrays of jobs; needs an index and a probe of one "
         "phase\n"
+        "    --retry-failed    do failed and quarantined patches again, their deaths forgotten\n"
+        "    --tiles NAMES     with --retry-failed only those of these tiles; alone do these tiles "
+        "again,\n"
+        "                      failed or not. Names with commas between them, shell patterns "
+        "allowed\n"
+        "    --patches LIST    the same for patch numbers: N,N-M,...\n"
+        "    --log DIR         each rank writes DIR/rank-N.log, with more detail than standard "
+        "error\n"
         "    --check           only check RUN.yaml and print the folder that the run would work "
         "in\n\n"
         "FILES\n"
@@ -45,6 +65,7 @@ static int help(void)
         "    DIR/tiles.bad     name and reason of each tile that could not be read\n"
         "    DIR/ledger        the journal: what is done\n"
         "    DIR/shards/       products until the release\n"
+        "    DIR/deaths/       notes of ranks that a patch has killed, until the next execution\n"
         "    DIR/release.h5    the result: complete under this name\n"
         "    DIR/exit.json     verdict of the last execution; absent while one goes on and after "
         "a crash\n\n"
@@ -97,9 +118,12 @@ int sq_cli_run(int argc, char **argv)
         {"output", required_argument, NULL, 'o'}, {"progress", required_argument, NULL, 'p'},
         {"quiet", no_argument, NULL, 'q'},        {"walltime", required_argument, NULL, 'w'},
         {"part", required_argument, NULL, 'P'},   {"check", no_argument, NULL, 'c'},
+        {"retry-failed", no_argument, NULL, 'r'}, {"tiles", required_argument, NULL, 't'},
+        {"patches", required_argument, NULL, 'n'}, {"log", required_argument, NULL, 'l'},
         {"help", no_argument, NULL, 'h'},         {0}};
     sq_cli_progress bar = {0};
     sq_run_options options = {.report = sq_cli_show_progress, .user = &bar};
+    const char *log = NULL;
     int option, quiet = 0, only_check = 0;
     optind = 1;
     while ((option = getopt_long(argc, argv, "o:qh", known, NULL)) != -1) {
@@ -130,6 +154,18 @@ int sq_cli_run(int argc, char **argv)
                 return 1;
             }
             break;
+        case 'r':
+            options.retry_failed = 1;
+            break;
+        case 't':
+            options.tiles = optarg;
+            break;
+        case 'n':
+            options.patches = optarg;
+            break;
+        case 'l':
+            log = optarg;
+            break;
         case 'c':
             only_check = 1;
             break;
@@ -148,5 +184,5 @@ int sq_cli_run(int argc, char **argv)
         return sq_cli_job_check("run", &options);
     if (!quiet && isatty(STDERR_FILENO) && options.progress <= 0)
         options.progress = 0.5;
-    return sq_cli_job_run("run", argc, argv, &options, quiet, summary);
+    return sq_cli_job_run("run", argc, argv, &options, quiet, log, summary);
 }

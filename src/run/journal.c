@@ -1,5 +1,6 @@
 #include "run/journal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,11 +38,37 @@ cleanup:
     return rc;
 }
 
+/* Once tasks of a phase are open again, its file is out of date. */
+static sq_status reopen(journal *j, const sq_event *e)
+{
+    sq_status rc = SQ_OK;
+    SQ_TRY(check_task(j, e));
+    j->reduced = 0;
+    j->phase_done[e->phase] = 0;
+    snprintf(j->reopening, sizeof j->reopening, "%.127s", e->text);
+    if (e->count) {
+        j->void_before[e->phase] = j->order;
+        return SQ_OK;
+    }
+    SQ_TRY(add_task(j, e, SQ_TASK_DONE));
+    j->task[j->tasks - 1].reopened = 1;
+    for (size_t i = 0; i < j->deaths; i++) {
+        if (j->death[i].phase == (int)e->phase &&
+            j->death[i].index == j->task[j->tasks - 1].index)
+            j->death[i].deaths = 0;
+    }
+cleanup:
+    return rc;
+}
+
 static sq_status add_death(journal *j, const sq_event *e)
 {
     sq_status rc = check_task(j, e);
+    if (rc == SQ_OK)
+        rc = SQ_GROW(j->lost, j->lost_capacity, j->losses + 1, "lost ranks of the ledger");
     if (rc != SQ_OK)
         return rc;
+    j->lost[j->losses++] = (journal_lost){e->execution, (int)e->count};
     uint64_t index = sq_survey_index(j->survey, (int)e->phase, e->patch, e->realisation);
     for (size_t i = 0; i < j->deaths; i++) {
         if (j->death[i].phase == (int)e->phase && j->death[i].index == index) {
@@ -90,8 +117,14 @@ sq_status sq_journal_visit(void *user, const sq_event *e, int64_t line)
     case SQ_EVENT_REDUCE:
         j->reduced = 1;
         j->manifest = e->config;
+        j->reopening[0] = 0;
         return SQ_OK;
+    case SQ_EVENT_REOPEN:
+        return reopen(j, e);
     case SQ_EVENT_STOP:
+        if (e->count)
+            j->reopening[0] = 0;
+        return SQ_OK;
     case SQ_EVENT_ATTEMPT:
     case SQ_EVENT_FAIL:
     case SQ_EVENT_NOTE:
@@ -118,7 +151,8 @@ sq_status sq_journal_settle(journal *j)
         qsort(j->task, j->tasks, sizeof *j->task, by_task);
     for (size_t i = 0; i < j->tasks; i++) {
         const journal_task *next = i + 1 < j->tasks ? &j->task[i + 1] : NULL;
-        if (next && next->phase == j->task[i].phase && next->index == j->task[i].index) {
+        int last = !next || next->phase != j->task[i].phase || next->index != j->task[i].index;
+        if (!last || j->task[i].reopened || j->task[i].order < j->void_before[j->task[i].phase]) {
             sq_free(j->task[i].reason);
             continue;
         }
@@ -128,12 +162,39 @@ sq_status sq_journal_settle(journal *j)
     return SQ_OK;
 }
 
+const journal_task *sq_journal_find(const journal *j, int phase, uint64_t index)
+{
+    journal_task key = {.phase = phase, .index = index};
+    size_t low = 0, high = j->tasks;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const journal_task *t = &j->task[middle];
+        if (t->phase == phase && t->index == index)
+            return t;
+        if (by_task(t, &key) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+int sq_journal_has_lost(const journal *j, uint32_t execution, int rank)
+{
+    for (size_t i = 0; i < j->losses; i++) {
+        if (j->lost[i].execution == execution && j->lost[i].rank == rank)
+            return 1;
+    }
+    return 0;
+}
+
 void sq_journal_clear(journal *j)
 {
     for (size_t i = 0; i < j->tasks; i++)
         sq_free(j->task[i].reason);
     sq_free(j->task);
     sq_free(j->death);
+    sq_free(j->lost);
     *j = (journal){.survey = j->survey};
 }
 

@@ -1,5 +1,6 @@
 #include "run/loop.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,6 +18,8 @@
 static const double TICK = 0.25; /* seconds */
 static const double LEDGER_FLUSH = 0.2;
 static const double LONGEST_WAIT = 0.25;
+static const double DEADLINE_FACTOR = 50; /* mean times of a task */
+static const double AWAY = 2;
 static const double LAST_WORDS = 0.5; /* that a dead worker's messages may take */
 
 typedef struct control {
@@ -38,6 +41,7 @@ typedef struct control {
     double slowest;
     uint64_t slowest_patch;
     int stop_sent;
+    int restart; /* the ledger has overtaken the scheduler */
 } control;
 
 static int rank_of(const control *c, uint32_t worker)
@@ -118,12 +122,11 @@ static sq_status record_death(control *c, const sq_action *a)
     char name[128];
     int quarantine = a->kind == SQ_ACTION_QUARANTINE;
     sq_event e = line(c, quarantine ? SQ_EVENT_QUARANTINE : SQ_EVENT_DEATH, a->phase, a->index);
-    e.count = quarantine ? a->count : 0;
+    e.count = quarantine ? a->count : (uint64_t)rank_of(c, a->worker);
     e.status = quarantine ? SQ_ERR_INTERNAL : SQ_OK;
     patch_name(c, a->phase, a->index, name, sizeof name);
     if (quarantine)
-        snprintf(e.text, sizeof e.text, "%llu ranks died or hung while executing it",
-                 (unsigned long long)a->count);
+        snprintf(e.text, sizeof e.text, SQ_RUN_QUARANTINED, (unsigned long long)a->count);
     else
         snprintf(e.text, sizeof e.text, "rank %d died or hung", rank_of(c, a->worker));
     sq_warn("%s: %s%s", name, e.text, quarantine ? "; quarantined" : "");
@@ -193,6 +196,32 @@ cleanup:
     return rc;
 }
 
+/* What later phases did with another file of this phase is void. Returns whether there was any. */
+static sq_status void_later_phases(control *c, int phase, sq_hash hash, int *found)
+{
+    sq_status rc = SQ_OK;
+    const journal *j = c->setup->journal;
+    *found = 0;
+    if (sq_hash_equal(j->phase_hash[phase], hash))
+        return SQ_OK;
+    for (int later = phase + 1; later < c->survey->d.nphase; later++) {
+        sq_event e = {.kind = SQ_EVENT_REOPEN,
+                      .execution = c->setup->execution,
+                      .phase = (uint32_t)later,
+                      .patch = c->plan[later].base[0]};
+        for (size_t i = 0; i < j->tasks; i++)
+            e.count += j->task[i].phase == later;
+        if (!e.count)
+            continue;
+        *found = 1;
+        snprintf(e.text, sizeof e.text, "%s",
+                 j->reopening[0] ? j->reopening : "an earlier phase has another result");
+        SQ_TRY(sq_ledger_append(c->setup->ledger, &e));
+    }
+cleanup:
+    return rc;
+}
+
 static sq_status pass_barrier(control *c, int phase)
 {
     sq_status rc = SQ_OK;
@@ -202,6 +231,7 @@ static sq_status pass_barrier(control *c, int phase)
         for (uint32_t w = 0; w < c->setup->workers; w++)
             SQ_TRY(tell(c, w, WIRE_PAUSE, NULL, 0));
         SQ_TRY(make_phase_file(c, phase, &message.hash));
+        SQ_TRY(void_later_phases(c, phase, message.hash, &c->restart));
     }
     if (!c->setup->journal->phase_done[phase] ||
         !sq_hash_equal(message.hash, c->setup->journal->phase_hash[phase])) {
@@ -212,6 +242,8 @@ static sq_status pass_barrier(control *c, int phase)
         SQ_TRY(sq_ledger_append(c->setup->ledger, &e));
         SQ_TRY(sq_ledger_flush(c->setup->ledger));
     }
+    if (c->restart)
+        return SQ_OK; /* the scheduler knows tasks as done that are not: it begins anew */
     for (uint32_t w = 0; w < c->setup->workers && phase + 1 < c->survey->d.nphase; w++)
         SQ_TRY(tell(c, w, WIRE_PHASE, &message, sizeof message));
     SQ_TRY(notify(c, &(sq_notice){.kind = SQ_NOTICE_PHASE_READY, .phase = phase}));
@@ -425,6 +457,14 @@ static void report(control *c, int last)
     o->report(o->user, &p);
 }
 
+/* How long a task may take in a run of one rank: as the scheduler allows its workers. */
+static double patience(const control *c)
+{
+    double many = DEADLINE_FACTOR * sq_scheduler_get_stats(c->scheduler).mean_seconds,
+           limit = c->survey->config->execution.deadline;
+    return many > limit ? many : limit;
+}
+
 /* With less than half of the workers left a new launch is worth more than going on. */
 static sq_status check_strength(control *c)
 {
@@ -457,6 +497,8 @@ static sq_status housekeeping(control *c)
             SQ_TRY(bury(c, now));
         SQ_TRY(notify(c, &(sq_notice){.kind = SQ_NOTICE_TICK}));
         SQ_TRY(check_strength(c));
+        if (c->setup->own)
+            sq_watchdog_task_limit(patience(c));
     }
     if (!c->setup->own && sq_signals_where_wanted())
         say_where(c);
@@ -473,7 +515,10 @@ static sq_status receive(control *c, double wait)
     sq_status rc = SQ_OK;
     sq_message message;
     int got = 1;
-    for (int n = 0; got && n < 10000; n++) {
+    /* After a while away (stopped, or busy at a barrier) nobody is judged before what was said
+     * meanwhile is heard. */
+    int away = sq_now() - c->last_tick > AWAY;
+    for (int n = 0; got && n < (away ? INT_MAX : 10000); n++) {
         SQ_TRY(sq_mailbox_receive(c->setup->mailbox, n ? 0 : wait, &message, &got));
         if (!got)
             break;
@@ -481,9 +526,39 @@ static sq_status receive(control *c, double wait)
             SQ_TRY(on_message(c, &message));
         else if (c->setup->own)
             SQ_TRY(sq_worker_handle(c->setup->own, &message));
-        if (sq_now() - c->last_tick >= TICK)
+        if (!away && sq_now() - c->last_tick >= TICK)
             SQ_TRY(housekeeping(c));
     }
+cleanup:
+    return rc;
+}
+
+static sq_status make_scheduler(control *c);
+
+/* At a barrier, with nothing in flight: a scheduler for what the ledger says now. Workers that are
+ * there are heard by their heartbeats. */
+static sq_status begin_anew(control *c)
+{
+    sq_status rc = SQ_OK;
+    char ledger[SQ_PATH_MAX];
+    journal *j = c->setup->journal;
+    sq_message ready = {.kind = WIRE_READY};
+    c->restart = 0;
+    c->most = 0;
+    sq_scheduler_destroy(c->scheduler);
+    c->scheduler = NULL;
+    SQ_TRY(sq_run_path(c->setup->folder, SQ_RUN_LEDGER, ledger));
+    SQ_TRY(sq_ledger_flush(c->setup->ledger));
+    sq_journal_clear(j);
+    SQ_TRY(sq_ledger_replay(ledger, sq_journal_visit, j, NULL));
+    SQ_TRY(sq_journal_settle(j));
+    SQ_TRY(make_scheduler(c));
+    for (uint32_t w = 0; w < c->setup->workers; w++)
+        SQ_TRY(tell(c, w, WIRE_ALIVE, NULL, 0));
+    SQ_TRY(sq_scheduler_begin(c->scheduler, sq_now()));
+    SQ_TRY(perform(c));
+    if (c->setup->own)
+        SQ_TRY(on_message(c, &ready));
 cleanup:
     return rc;
 }
@@ -502,6 +577,8 @@ static sq_status serve(control *c)
         if (own)
             SQ_TRY(sq_worker_work(own, 0.005, &busy));
         SQ_TRY(housekeeping(c));
+        if (c->restart)
+            SQ_TRY(begin_anew(c));
     }
     SQ_TRY(sq_ledger_flush(c->setup->ledger));
 cleanup:
@@ -534,7 +611,8 @@ cleanup:
     return rc;
 }
 
-static sq_status prepare(control *c)
+/* The scheduler from what the journal holds. */
+static sq_status make_scheduler(control *c)
 {
     sq_status rc = SQ_OK;
     const sq_run_execution *e = &c->survey->config->execution;
@@ -545,17 +623,9 @@ static sq_status prepare(control *c)
                                   .drain_seconds = e->drain,
                                   .science_attempts = (uint32_t)e->science_attempts,
                                   .infra_attempts = (uint32_t)e->infra_attempts,
+                                  .deadline_factor = DEADLINE_FACTOR,
+                                  .deaths = JOURNAL_DEATHS,
                                   .lease = walltime > 0 ? c->setup->started + walltime : 0};
-    sq_survey_plan(c->survey, c->plan);
-    SQ_TRY(SQ_ALLOC(c->doomed, c->setup->workers, "workers"));
-    SQ_TRY(SQ_ALLOC(c->present_of, c->setup->workers, "workers"));
-    if (e->shuffle) {
-        SQ_TRY(SQ_ALLOC(c->cost, c->survey->parts, "tile order"));
-        for (uint32_t t = 0; t < c->survey->parts; t++)
-            c->cost[t] = (double)(sq_hash64(&t, sizeof t) >> 11);
-        for (int p = 0; p < c->survey->d.nphase; p++)
-            c->plan[p].cost = c->cost;
-    }
     SQ_TRY(sq_scheduler_create(c->plan, c->survey->d.nphase, &limits, &c->scheduler));
     for (size_t i = 0; i < j->tasks; i++) {
         const journal_task *t = &j->task[i];
@@ -564,11 +634,31 @@ static sq_status prepare(control *c)
                                                         : SQ_SETTLED_QUARANTINED;
         SQ_TRY(sq_scheduler_settle(c->scheduler, t->phase, t->index, state));
     }
-    for (size_t i = 0; i < j->deaths; i++)
-        SQ_TRY(sq_scheduler_add_deaths(c->scheduler, j->death[i].phase, j->death[i].index,
-                                       (uint32_t)j->death[i].deaths));
+    for (size_t i = 0; i < j->deaths; i++) {
+        if (j->death[i].deaths)
+            SQ_TRY(sq_scheduler_add_deaths(c->scheduler, j->death[i].phase, j->death[i].index,
+                                           (uint32_t)j->death[i].deaths));
+    }
     sq_scheduler_stats stats = sq_scheduler_get_stats(c->scheduler);
     c->resumed = stats.done + stats.failed + stats.quarantined;
+cleanup:
+    return rc;
+}
+
+static sq_status prepare(control *c)
+{
+    sq_status rc = SQ_OK;
+    sq_survey_plan(c->survey, c->plan);
+    SQ_TRY(SQ_ALLOC(c->doomed, c->setup->workers, "workers"));
+    SQ_TRY(SQ_ALLOC(c->present_of, c->setup->workers, "workers"));
+    if (c->survey->config->execution.shuffle) {
+        SQ_TRY(SQ_ALLOC(c->cost, c->survey->parts, "tile order"));
+        for (uint32_t t = 0; t < c->survey->parts; t++)
+            c->cost[t] = (double)(sq_hash64(&t, sizeof t) >> 11);
+        for (int p = 0; p < c->survey->d.nphase; p++)
+            c->plan[p].cost = c->cost;
+    }
+    SQ_TRY(make_scheduler(c));
 cleanup:
     return rc;
 }
@@ -599,6 +689,7 @@ cleanup:
         result->stats = sq_scheduler_get_stats(c.scheduler);
         report(&c, 1);
     }
+    sq_watchdog_task_limit(0);
     sq_scheduler_destroy(c.scheduler);
     sq_free(c.cost);
     sq_free(c.doomed);

@@ -6,6 +6,7 @@
 #include "run/execution.h"
 #include "run/part.h"
 #include "run/paths.h"
+#include "run/retry.h"
 #include "run/verdict.h"
 #include "run/watchdog.h"
 
@@ -64,7 +65,10 @@ static sq_status open_ledger(execution *x)
     SQ_TRY(rc);
     SQ_TRY(begin_folder(x));
     sq_watchdog_verdict(x->folder, x->verdict);
+    SQ_TRY(sq_retry_read_notes(x));
     SQ_TRY(sq_journal_settle(j));
+    SQ_TRY(sq_retry_quarantine(x));
+    SQ_TRY(sq_retry_reopen(x));
     if (!x->options->reduce_only)
         reopen_failures(j);
     if (!j->has_plan) {

@@ -463,7 +463,10 @@ static sq_status leave_verdict(execution *x, sq_status rc)
     }
     v->seconds = sq_now() - x->started;
     if (x->ledger && x->begun) {
-        sq_event stop = {.kind = SQ_EVENT_STOP, .execution = x->number, .status = rc};
+        sq_event stop = {.kind = SQ_EVENT_STOP,
+                         .execution = x->number,
+                         .count = v->exit_code == 0 || v->exit_code == 2,
+                         .status = rc};
         snprintf(stop.text, sizeof stop.text, "%s", v->reason);
         sq_status noted = sq_ledger_append(x->ledger, &stop);
         rc = rc == SQ_OK ? noted : rc;

@@ -337,6 +337,9 @@ static sq_status process(run_worker *w, prefetched *item)
         set_text(result.text, item->text);
     }
     result.seconds = (float)(sq_now() - start);
+    sq_debug("phase %d, patch %llu, realisation %u, attempt %u: %s, %.3f s", task->phase,
+             (unsigned long long)task->patch, task->realisation, task->attempt,
+             result.status == SQ_OK ? "done" : result.text, (double)result.seconds);
     if (result.status == SQ_OK)
         SQ_TRY(add_pending(w, &result));
     else

@@ -131,8 +131,10 @@ static sq_status read_input(void *self, const sq_task *task, const sq_place *pla
     const map_probe *p = self;
     const sq_patch *patch = &place->patch;
     float *image = NULL;
-    (void)task;
-    sq_status rc = SQ_ALLOC(image, (size_t)patch->side * (size_t)patch->side, "map section");
+    sq_status rc = sq_test_trouble("read", task);
+    if (rc != SQ_OK)
+        return rc;
+    rc = SQ_ALLOC(image, (size_t)patch->side * (size_t)patch->side, "map section");
     if (rc != SQ_OK)
         return rc;
     for (int y = 0; y < patch->side; y++) {
@@ -230,12 +232,15 @@ static sq_status process(void *self, const sq_task *task, const sq_place *place,
     const map_probe *p = self;
     if (!p->started)
         return sq_fail(SQ_ERR_INTERNAL, "the probe was not started");
+    sq_status rc = sq_test_trouble("process", task);
+    if (rc != SQ_OK)
+        return rc;
     if (p->config.task_seconds > 0)
         usleep((useconds_t)(1e6 * p->config.task_seconds));
     if (p->config.fail_every && task->patch % (uint64_t)p->config.fail_every == 3)
         return sq_fail(SQ_ERR_DATA, "patch %llu cannot be processed",
                        (unsigned long long)task->patch);
-    sq_status rc = flaky(p, task);
+    rc = flaky(p, task);
     if (rc != SQ_OK)
         return rc;
     double start = sq_now();

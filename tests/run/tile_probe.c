@@ -87,7 +87,7 @@ static sq_status process(void *self, const sq_task *task, const sq_place *place,
     const sq_cutout *c = input;
     const sq_patch *p = &place->patch;
     (void)self;
-    (void)task;
+    SQ_TRY(sq_test_trouble("process", task));
     for (int y = 1; y < c->ny - 1; y++) {
         for (int x = 1; x < c->nx - 1; x++) {
             double px = (double)(p->in_x0 + x), py = (double)(p->in_y0 + y), ra, dec;

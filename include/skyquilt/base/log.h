@@ -3,9 +3,13 @@
 #ifndef SQ_BASE_LOG_H
 #define SQ_BASE_LOG_H
 
+#include "base/status.h"
+
 typedef enum sq_log_level { SQ_LOG_ERROR, SQ_LOG_WARNING, SQ_LOG_INFO, SQ_LOG_DEBUG } sq_log_level;
 
 void sq_log_setup(int rank, sq_log_level level);
+/* Everything also goes to this file, whatever its level; appended. Not thread-safe. */
+sq_status sq_log_open(const char *path);
 void sq_log(sq_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define sq_info(...) sq_log(SQ_LOG_INFO, __VA_ARGS__)

@@ -46,6 +46,10 @@ typedef struct sq_run_options {
     int reduce_only;    /* do no tasks: merge what is committed */
     int part, parts;    /* do only this part of so many (from 1), in OUTPUT/part-I-of-N; without
                            `part`: take over what all parts did, and merge that */
+    int retry_failed;   /* do failed and quarantined patches again */
+    const char *tiles;  /* "NAME,NAME..", shell patterns, and */
+    const char *patches; /* "N,N-M..": which of those; without retry_failed these patches are done
+                            again whatever became of them. NULL: all */
     double walltime;    /* seconds that the job may take instead of the configuration's; 0: that */
     double progress;    /* seconds between calls on rank 0; 0: the configuration's */
     void (*report)(void *user, const sq_run_progress *progress); /* rank 0; may be NULL */

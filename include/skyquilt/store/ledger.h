@@ -18,16 +18,19 @@
 typedef enum sq_event_kind {
     SQ_EVENT_PLAN,  /* config, input, model hashes; count = tasks in all; text = program version */
     SQ_EVENT_START, /* an execution begins: execution, count = ranks, text = host */
-    SQ_EVENT_STOP,  /* it ends in order: execution, status, text = reason */
+    SQ_EVENT_STOP,  /* it ends in order: execution, status, count = 1 when complete, text = reason */
     SQ_EVENT_ATTEMPT,    /* a task is handed out: phase, patch, realisation, attempt */
     SQ_EVENT_COMMIT,     /* a task is done: + place, rows, input hash */
     SQ_EVENT_FAIL,       /* an attempt failed: + status, text = message */
-    SQ_EVENT_DEATH,      /* a rank was lost while it executed the task: text = what is known */
+    SQ_EVENT_DEATH,      /* a rank was lost while it executed the task: count = the rank, text = what
+                            is known */
     SQ_EVENT_QUARANTINE, /* the task is given up: + status, text = reason */
     SQ_EVENT_BARRIER,    /* a phase is complete: phase, config = hash of its phase file (or 0) */
     SQ_EVENT_REDUCE, /* the release stands under its final name: text = path, config = hash of its
                         manifest */
     SQ_EVENT_NOTE,   /* text; ignored by replay */
+    SQ_EVENT_REOPEN, /* what was said about the task before is void, its deaths too: text = why;
+                        count > 0: about every task of the phase */
     SQ_EVENT_COUNT
 } sq_event_kind;
 
