@@ -1,5 +1,6 @@
 #include "catalog/inputs.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -163,16 +164,29 @@ WIDE static void fill_asinh(int64_t n, const float *w, float scale, float *out)
     }
 }
 
+/* image / sigma, clipped, where usable() holds, else 0. The division is done everywhere, so that no
+ * branch is in the loop. */
+WIDE static void fill_ratio(int64_t n, const float *image, const float *sigma, const uint32_t *mask,
+                            float *out)
+{
+    for (int64_t i = 0; i < n; i++) {
+        float w = image[i] / sigma[i];
+        int good = !(mask[i] & SQ_MASK_UNUSABLE) & (sigma[i] > 0.0f) & (sigma[i] <= FLT_MAX) &
+                   (fabsf(image[i]) <= FLT_MAX);
+        w = good ? w : 0.0f;
+        w = w > W_LIMIT ? W_LIMIT : w;
+        out[i] = w < -W_LIMIT ? -W_LIMIT : w;
+    }
+}
+
 static void fill_image(const sq_cutout *c, int band, sq_inputs *in)
 {
     int64_t pixels = (int64_t)in->side * in->side, from = sq_cutout_plane(c, band);
     float *fine = in->image + 2 * band * pixels, *coarse = fine + pixels;
-    for (int64_t i = 0; i < pixels; i++) {
-        float w = 0.0f;
-        if (c->present[band] && usable(c, from + i))
-            w = c->image[from + i] / c->sky_sigma[from + i];
-        coarse[i] = fminf(fmaxf(w, -W_LIMIT), W_LIMIT);
-    }
+    if (c->present[band])
+        fill_ratio(pixels, c->image + from, c->sky_sigma + from, c->mask + from, coarse);
+    else
+        memset(coarse, 0, (size_t)pixels * sizeof *coarse);
     fill_asinh(pixels, coarse, 1.0f, fine);
     fill_asinh(pixels, coarse, 1.0f / 30.0f, coarse);
 }
@@ -215,22 +229,33 @@ static void make_filter(const sq_cutout *c, int band, double x, double y, int ra
     f->correlated = f->sum2 > 0.0 ? fmax(1.0 + extra / f->sum2, 0.1) : 1.0;
 }
 
+typedef float lanes __attribute__((vector_size(4 * BLOCK)));
+
 /* out[j][i] = sum over taps of tap^power * in[j + dj][i + di]; `in` points at the block's first
- * pixel. */
+ * pixel. Four rows at a time stay in registers; each pixel's sum keeps its order. */
 WIDE static void correlate(const filter *f, int squared, const float *in, int64_t stride,
                            float out[BLOCK][BLOCK])
 {
-    memset(out, 0, sizeof(float) * BLOCK * BLOCK);
     int side = 2 * f->radius + 1;
-    for (int dj = 0; dj < side; dj++)
-        for (int di = 0; di < side; di++) {
-            float p = f->tap[dj * side + di];
-            p = squared ? p * p : p;
-            const float *row = in + (dj - f->radius) * stride + di - f->radius;
-            for (int j = 0; j < BLOCK; j++)
-                for (int i = 0; i < BLOCK; i++)
-                    out[j][i] += p * row[j * stride + i];
-        }
+    for (int j = 0; j < BLOCK; j += 4) {
+        lanes a = {0}, b = {0}, c = {0}, d = {0}, v[4];
+        for (int dj = 0; dj < side; dj++)
+            for (int di = 0; di < side; di++) {
+                float p = f->tap[dj * side + di];
+                p = squared ? p * p : p;
+                const float *row = in + (j + dj - f->radius) * stride + di - f->radius;
+                for (int k = 0; k < 4; k++)
+                    memcpy(&v[k], row + k * stride, sizeof v[k]);
+                a += p * v[0];
+                b += p * v[1];
+                c += p * v[2];
+                d += p * v[3];
+            }
+        memcpy(out[j], &a, sizeof a);
+        memcpy(out[j + 1], &b, sizeof b);
+        memcpy(out[j + 2], &c, sizeof c);
+        memcpy(out[j + 3], &d, sizeof d);
+    }
 }
 
 /* Work planes with a border of MAX_RADIUS and up to BLOCK on the far side. */
@@ -250,6 +275,21 @@ static int all_usable(const padded *p, int x0, int y0, int radius)
     return 1;
 }
 
+/* Flux and error from the correlations of a row; without `norm` the whole filter was seen. */
+WIDE static void finish_row(int n, const filter *f, const float *flux, const float *norm,
+                            const float *sky_sigma, float *restrict out, float *restrict error)
+{
+    double all = f->sum2, correlated = f->correlated;
+    double least = 0.2 * all > 0.0 ? 0.2 * all : 0.0;
+    for (int i = 0; i < n; i++) {
+        double sum2 = norm ? (double)norm[i] : all, sigma = sky_sigma[i];
+        double value = flux[i] / sum2, noise = sigma * sqrt(correlated / sum2);
+        int good = (sum2 > least) & (sigma > 0.0) & (sigma <= DBL_MAX);
+        out[i] = good ? (float)value : 0.0f;
+        error[i] = good ? (float)noise : 0.0f;
+    }
+}
+
 /* The flux of a point source at each pixel of a block, F = sum P I / sum P^2 over usable pixels,
  * and its error from the empty sky's noise; without enough PSF on usable pixels flux 0 and error 0.
  */
@@ -263,15 +303,13 @@ static void filter_block(const sq_cutout *c, int band, const padded *p, const fi
     if (!whole)
         correlate(f, 1, p->weight + origin, p->stride, norm);
     int n = in->side;
-    for (int j = 0; j < BLOCK && y0 + j < n; j++)
-        for (int i = 0; i < BLOCK && x0 + i < n; i++) {
-            int64_t at = (int64_t)(y0 + j) * n + x0 + i, to = (int64_t)band * n * n + at;
-            double sum2 = whole ? f->sum2 : (double)norm[j][i];
-            double sigma = c->sky_sigma[sq_cutout_plane(c, band) + at];
-            int good = sum2 > 0.2 * f->sum2 && sum2 > 0.0 && isfinite(sigma) && sigma > 0.0;
-            in->mf_flux[to] = good ? (float)(flux[j][i] / sum2) : 0.0f;
-            in->mf_error[to] = good ? (float)(sigma * sqrt(f->correlated / sum2)) : 0.0f;
-        }
+    int wide = n - x0 < BLOCK ? n - x0 : BLOCK;
+    for (int j = 0; j < BLOCK && y0 + j < n; j++) {
+        int64_t at = (int64_t)(y0 + j) * n + x0, to = (int64_t)band * n * n + at;
+        finish_row(wide, f, flux[j], whole ? NULL : norm[j],
+                   c->sky_sigma + sq_cutout_plane(c, band) + at, in->mf_flux + to,
+                   in->mf_error + to);
+    }
 }
 
 static sq_status filter_band(const sq_cutout *c, int band, const psf_shape *shape, sq_inputs *in)
@@ -306,29 +344,51 @@ cleanup:
     return rc;
 }
 
-/* The pixel of a tile with the largest sum over bands of squared positive S/N; the first of equals.
- */
-static int32_t find_peak(const sq_inputs *in, int tx, int ty)
+/* sum[i] += the squared positive S/N. */
+WIDE static void add_snr2(int n, const float *flux, const float *error, double *sum)
+{
+    for (int i = 0; i < n; i++) {
+        double snr = (double)flux[i] / error[i];
+        snr = (flux[i] > 0.0f) & (error[i] > 0.0f) ? snr : 0.0;
+        sum[i] += snr * snr;
+    }
+}
+
+/* The pixel of a tile with the largest sum over bands of squared positive S/N, given for the tile's
+ * rows; the first of equals. */
+static int32_t find_peak(const sq_inputs *in, const double *snr2, int tx, int ty)
 {
     int n = in->side;
-    int64_t plane = (int64_t)n * n;
     int32_t peak = ty * in->tile * n + tx * in->tile;
     double best = -1.0;
     for (int y = ty * in->tile; y < (ty + 1) * in->tile; y++)
         for (int x = tx * in->tile; x < (tx + 1) * in->tile; x++) {
-            int64_t i = (int64_t)y * n + x;
-            double sum = 0.0;
-            for (int b = 0; b < in->nband; b++) {
-                float flux = in->mf_flux[b * plane + i], error = in->mf_error[b * plane + i];
-                double snr = flux > 0.0f && error > 0.0f ? (double)flux / error : 0.0;
-                sum += snr * snr;
-            }
+            double sum = snr2[(int64_t)(y - ty * in->tile) * n + x];
             if (sum > best) {
                 best = sum;
-                peak = (int32_t)i;
+                peak = y * n + x;
             }
         }
     return peak;
+}
+
+static sq_status find_peaks(sq_inputs *in)
+{
+    int64_t plane = (int64_t)in->side * in->side;
+    int rows = in->tile * in->side;
+    double *snr2 = NULL;
+    sq_status rc = SQ_ALLOC(snr2, rows, "S/N of a row of tiles");
+    for (int ty = 0; rc == SQ_OK && ty < in->tiles; ty++) {
+        memset(snr2, 0, (size_t)rows * sizeof *snr2);
+        for (int b = 0; b < in->nband; b++) {
+            int64_t at = b * plane + (int64_t)ty * rows;
+            add_snr2(rows, in->mf_flux + at, in->mf_error + at, snr2);
+        }
+        for (int tx = 0; tx < in->tiles; tx++)
+            in->peak[ty * in->tiles + tx] = find_peak(in, snr2, tx, ty);
+    }
+    sq_free(snr2);
+    return rc;
 }
 
 /* The mean sky rms and sky level over a tile's usable pixels and their fraction; at the tile's peak
@@ -420,9 +480,9 @@ sq_status sq_inputs_fill(const sq_cutout *c, sq_inputs *in)
         if (rc != SQ_OK)
             return rc;
     }
-    for (int ty = 0; ty < in->tiles; ty++)
-        for (int tx = 0; tx < in->tiles; tx++)
-            in->peak[ty * in->tiles + tx] = find_peak(in, tx, ty);
+    sq_status rc = find_peaks(in);
+    if (rc != SQ_OK)
+        return rc;
     for (int band = 0; band < c->nband; band++)
         if (c->present[band])
             fill_tiles(c, band, shape[band], in);

@@ -298,27 +298,33 @@ cleanup:
 }
 
 /* The smooth planes at the nearest source pixel; the sky's noise with the kernel's own factor. */
-static void finish_resampled(const sq_grid_map *map, box b, const sq_planes *from,
-                             const sq_cutout *c, const sq_planes *to, const float *noise)
+static sq_status finish_resampled(const sq_grid_map *map, box b, const sq_planes *from,
+                                  const sq_cutout *c, const sq_planes *to, const float *noise)
 {
+    double *x = NULL;
+    sq_status rc = SQ_ALLOC(x, 3 * (size_t)c->nx, "grid map");
+    if (rc != SQ_OK)
+        return rc;
+    double *y = x + c->nx, *area = y + c->nx;
     int64_t wide = b.x1 - b.x0, high = b.y1 - b.y0;
     for (int j = 0; j < c->ny; j++) {
+        sq_grid_map_row(map, j, x, y, area);
         for (int i = 0; i < c->nx; i++) {
             size_t k = (size_t)j * c->nx + i;
-            double x, y, area;
             if (to->mask[k] & SQ_MASK_UNUSABLE) {
                 put(to, k, 0, 0, to->mask[k], 0, 0);
                 continue;
             }
-            sq_grid_map_at(map, i, j, &x, &y, &area);
-            int64_t sx = llround(x) - b.x0, sy = llround(y) - b.y0;
+            int64_t sx = llround(x[i]) - b.x0, sy = llround(y[i]) - b.y0;
             sx = sx < 0 ? 0 : sx >= wide ? wide - 1 : sx;
             sy = sy < 0 ? 0 : sy >= high ? high - 1 : sy;
             size_t at = (size_t)(sy * wide + sx);
-            put(to, k, to->image[k], to->variance[k], to->mask[k], from->sky[at] * (float)area,
+            put(to, k, to->image[k], to->variance[k], to->mask[k], from->sky[at] * (float)area[i],
                 from->sky_variance[at] * noise[k]);
         }
     }
+    sq_free(x);
+    return SQ_OK;
 }
 
 static sq_status read_resampled(sq_exposure *e, slot *s, int64_t x0, int64_t y0, const sq_cutout *c,
@@ -344,7 +350,7 @@ static sq_status read_resampled(sq_exposure *e, slot *s, int64_t x0, int64_t y0,
     SQ_TRY(sq_resample_noise_plane(map, b.x0, b.y0, (int)(b.x1 - b.x0), (int)(b.y1 - b.y0),
                                    from.image, from.variance, from.mask, SQ_MASK_OUTSIDE, to->image,
                                    to->variance, to->mask, noise));
-    finish_resampled(map, b, &from, c, to, noise);
+    SQ_TRY(finish_resampled(map, b, &from, c, to, noise));
 cleanup:
     sq_free(noise);
     sq_grid_map_destroy(map);

@@ -10,6 +10,13 @@ enum { REACH = 3, TAPS = 2 * REACH, STEP_FIRST = 32, STEP_LAST = 4, TABLE = 1024
 /* Largest error of the bilinear map in source pixels before its nodes move closer. */
 static const double map_tolerance = 1e-3;
 
+/* Elementwise loops only: the clones differ in width, not in the order of any sum. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define WIDE
+#endif
+
 struct sq_grid_map {
     int nx, ny, step;
     int nodes_x, nodes_y;
@@ -132,6 +139,33 @@ void sq_grid_map_at(const sq_grid_map *m, double i, double j, double *x, double 
     *area = fabs(xi * yj - xj * yi) / ((double)m->step * m->step);
 }
 
+/* The same operations as above in their order, a cell of nodes after the other. */
+WIDE void sq_grid_map_row(const sq_grid_map *m, int j, double *restrict x, double *restrict y,
+                          double *restrict area)
+{
+    double first, v, square = (double)m->step * m->step;
+    size_t k = cell(m, 0, j, &first, &v), up = (size_t)m->nodes_x;
+    for (int from = 0; from < m->nx; from += m->step, k++) {
+        int to = from + m->step < m->nx ? from + m->step : m->nx;
+        const double *px = m->x + k, *py = m->y + k;
+        double x00 = px[0], x01 = px[1], x10 = px[up], x11 = px[up + 1];
+        double y00 = py[0], y01 = py[1], y10 = py[up], y11 = py[up + 1];
+        double xi = (1 - v) * (x01 - x00) + v * (x11 - x10);
+        double yi = (1 - v) * (y01 - y00) + v * (y11 - y10);
+        for (int i = from; i < to; i++) {
+            double u = (double)(i - from) / m->step;
+            double low = x00 + u * (x01 - x00), high = x10 + u * (x11 - x10);
+            x[i] = low + v * (high - low);
+            low = y00 + u * (y01 - y00);
+            high = y10 + u * (y11 - y10);
+            y[i] = low + v * (high - low);
+            double xj = (1 - u) * (x10 - x00) + u * (x11 - x01);
+            double yj = (1 - u) * (y10 - y00) + u * (y11 - y01);
+            area[i] = fabs(xi * yj - xj * yi) / square;
+        }
+    }
+}
+
 /* Widen a box by a position; NaN widens nothing. */
 static void widen(double box[4], double x, double y)
 {
@@ -249,16 +283,16 @@ static void look_at_core(const source *s, int64_t x, int64_t y, int wide, int hi
 static int convolve(const source *s, int64_t x, int64_t y, const double *wx, const double *wy,
                     result *r)
 {
-    double sum = 0, variance = 0;
+    double sum = 0, variance = 0, column[TAPS] = {0}, spread[TAPS] = {0};
     if (x < 0 || y < 0 || x + TAPS > s->nx || y + TAPS > s->ny)
         return 0;
     for (int j = 0; j < TAPS; j++) {
         const float *row = s->image + (size_t)(y + j) * s->nx + x;
-        double line = 0;
         for (int i = 0; i < TAPS; i++)
-            line += wx[i] * row[i];
-        sum += wy[j] * line;
+            column[i] += wy[j] * row[i];
     }
+    for (int i = 0; i < TAPS; i++)
+        sum += wx[i] * column[i];
     if (isnan(sum))
         return 0;
     double square_x = 0, square_y = 0;
@@ -268,11 +302,12 @@ static int convolve(const source *s, int64_t x, int64_t y, const double *wx, con
     }
     for (int j = 0; s->variance && j < TAPS; j++) {
         const float *row = s->variance + (size_t)(y + j) * s->nx + x;
-        double line = 0;
+        double w = wy[j] * wy[j];
         for (int i = 0; i < TAPS; i++)
-            line += wx[i] * wx[i] * row[i];
-        variance += wy[j] * wy[j] * line;
+            spread[i] += w * row[i];
     }
+    for (int i = 0; i < TAPS; i++)
+        variance += wx[i] * wx[i] * spread[i];
     r->image = sum;
     r->variance = variance;
     r->noise = square_x * square_y;
@@ -359,18 +394,20 @@ sq_status sq_resample_noise_plane(const sq_grid_map *map, int64_t sx0, int64_t s
 {
     sq_status rc = SQ_OK;
     kernel_table *table = NULL;
+    double *at = NULL;
     source s = {sx0, sy0, snx, sny, image, variance, mask, bad};
     if (snx < 0 || sny < 0)
         return sq_fail(SQ_ERR_USAGE, "resampling a box of %d x %d pixels", snx, sny);
     SQ_TRY(SQ_ALLOC(table, 1, "kernel table"));
     fill_table(table);
+    SQ_TRY(SQ_ALLOC(at, 3 * (size_t)map->nx, "grid map"));
+    double *x = at, *y = at + map->nx, *area = y + map->nx;
     for (int j = 0; j < map->ny; j++) {
+        sq_grid_map_row(map, j, x, y, area);
         for (int i = 0; i < map->nx; i++) {
             size_t k = (size_t)j * map->nx + i;
-            double x, y, area;
             result r;
-            sq_grid_map_at(map, i, j, &x, &y, &area);
-            resample_pixel(table, &s, x, y, area, &r);
+            resample_pixel(table, &s, x[i], y[i], area[i], &r);
             out_image[k] = r.good ? (float)r.image : 0;
             if (out_variance)
                 out_variance[k] = r.good ? (float)r.variance : INFINITY;
@@ -382,6 +419,7 @@ sq_status sq_resample_noise_plane(const sq_grid_map *map, int64_t sx0, int64_t s
     }
 cleanup:
     sq_free(table);
+    sq_free(at);
     return rc;
 }
 

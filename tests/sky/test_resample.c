@@ -66,6 +66,24 @@ static void map_follows_the_wcs(void **state)
     drop(&g);
 }
 
+static void a_row_is_its_points(void **state)
+{
+    (void)state;
+    const double angles[] = {0, 0.05, 17, 90};
+    for (int k = 0; k < 4; k++) {
+        grids g = make(angles[k], 1.02, 3.3, -2.2);
+        double x[M], y[M], area[M], mx, my, marea;
+        for (int j = 0; j < M; j++) {
+            sq_grid_map_row(g.map, j, x, y, area);
+            for (int i = 0; i < M; i++) {
+                sq_grid_map_at(g.map, i, j, &mx, &my, &marea);
+                assert_true(x[i] == mx && y[i] == my && area[i] == marea);
+            }
+        }
+        drop(&g);
+    }
+}
+
 static void flux_and_centre_are_kept(void **state)
 {
     (void)state;
@@ -271,7 +289,8 @@ static void grids_far_apart_do_not_meet(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(map_follows_the_wcs),         cmocka_unit_test(flux_and_centre_are_kept),
+        cmocka_unit_test(map_follows_the_wcs),         cmocka_unit_test(a_row_is_its_points),
+        cmocka_unit_test(flux_and_centre_are_kept),
         cmocka_unit_test(same_grid_is_copied),         cmocka_unit_test(noise_is_predicted),
         cmocka_unit_test(masks_grow_by_the_core),      cmocka_unit_test(beyond_the_source_is_bad),
         cmocka_unit_test(grids_far_apart_do_not_meet),

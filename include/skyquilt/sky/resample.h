@@ -26,6 +26,8 @@ void sq_grid_map_bounds(const sq_grid_map *map, int64_t *x0, int64_t *y0, int64_
 /* Source pixel position of the output pixel (i, j), and the area of an output pixel in source
  * pixels. */
 void sq_grid_map_at(const sq_grid_map *map, double i, double j, double *x, double *y, double *area);
+/* The same for the nx output pixels of row j: bit for bit what sq_grid_map_at gives. */
+void sq_grid_map_row(const sq_grid_map *map, int j, double *x, double *y, double *area);
 void sq_grid_map_destroy(sq_grid_map *map);
 
 /* Source planes cover the box (sx0, sy0, snx, sny); NaN pixels count as masked, with `bad` when
