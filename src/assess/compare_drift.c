@@ -13,9 +13,9 @@ static int is_place(const char *name)
            strcmp(name, "patch") == 0;
 }
 
-static cmp_drift drift_of(sq_ks_value *value, int64_t n, sq_block_sums *sums)
+static cmp_drift drift_of(sq_ks_value *const value[2], int64_t n, sq_block_sums *sums)
 {
-    sq_ks_test t = sq_ks(value, n, sums);
+    sq_ks_test t = sq_ks(value[0], value[1], n, sums);
     return (cmp_drift){
         {t.n[0], t.n[1]}, t.distance, t.at, t.signed_distance, isnan(t.distance) ? NAN : t.p, NAN};
 }
@@ -43,8 +43,9 @@ static int same(const cmp_rows *rows, double *const value[2])
            memcmp(rows->area[0], rows->area[1], n * sizeof(int32_t)) == 0;
 }
 
-static void compare_column(const cmp_rows *rows, double *const value[2], sq_ks_value *scratch,
-                           sq_block_sums *sums, int64_t areas, cmp_column *out)
+static void compare_column(const cmp_rows *rows, double *const value[2],
+                           sq_ks_value *const scratch[2], sq_block_sums *sums, int64_t areas,
+                           cmp_column *out)
 {
     int equal = same(rows, value);
     for (int64_t a = -1; a < areas; a++) {
@@ -54,7 +55,7 @@ static void compare_column(const cmp_rows *rows, double *const value[2], sq_ks_v
             to[s] = rows->start[s][a + 1];
         }
         cmp_drift *d = a < 0 ? &out->all : &out->area[a];
-        int64_t n = collect(rows, value, from, to, scratch);
+        int64_t n = collect(rows, value, from, to, scratch[0]);
         if (equal)
             *d = (cmp_drift){{n / 2, n / 2}, n ? 0 : NAN, NAN, 0, n ? 1 : NAN, NAN};
         else
@@ -68,11 +69,12 @@ sq_status cmp_columns(const cmp_rows *rows, sq_block_sums *sums, cmp_table *out)
 {
     sq_status rc;
     double *value[2] = {NULL, NULL};
-    sq_ks_value *scratch = NULL;
+    sq_ks_value *scratch[2] = {NULL, NULL};
     const catalog *a = &rows->file[0], *b = &rows->file[1];
     for (int s = 0; s < 2; s++)
         SQ_TRY(SQ_ALLOC(value[s], rows->n[s] + 1, "column"));
-    SQ_TRY(SQ_ALLOC(scratch, rows->n[0] + rows->n[1] + 1, "values of both"));
+    for (int s = 0; s < 2; s++)
+        SQ_TRY(SQ_ALLOC(scratch[s], rows->n[0] + rows->n[1] + 1, "values of both"));
     SQ_TRY(SQ_ALLOC(out->column, a->count + 1, "columns"));
     for (int i = 0; i < a->count; i++) {
         const char *name = a->column[i].name;
@@ -89,6 +91,7 @@ sq_status cmp_columns(const cmp_rows *rows, sq_block_sums *sums, cmp_table *out)
 cleanup:
     for (int s = 0; s < 2; s++)
         sq_free(value[s]);
-    sq_free(scratch);
+    sq_free(scratch[0]);
+    sq_free(scratch[1]);
     return rc;
 }

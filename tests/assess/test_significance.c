@@ -118,7 +118,7 @@ enum { BLOCKS = 40, PER_BLOCK = 25, TRIALS = 1000 };
 static double correlated_trial(sq_rng *rng, sq_block_sums *sums, double level, double source,
                                double noise, double shift)
 {
-    static sq_ks_value value[2 * BLOCKS * PER_BLOCK];
+    static sq_ks_value value[2 * BLOCKS * PER_BLOCK], scratch[2 * BLOCKS * PER_BLOCK];
     int64_t n = 0;
     for (int b = 0; b < BLOCKS; b++) {
         double block[2] = {level * sq_rng_normal(rng), level * sq_rng_normal(rng)};
@@ -129,7 +129,34 @@ static double correlated_trial(sq_rng *rng, sq_block_sums *sums, double level, d
                     block[s] + own + noise * sq_rng_normal(rng) + (s ? shift : 0), b, s};
         }
     }
-    return sq_ks(value, n, sums).p;
+    return sq_ks(value, scratch, n, sums).p;
+}
+
+/* The digits sort as a comparison does, for any sign and size, and for ties. */
+static void sorted_by_digits(void **state)
+{
+    enum { N = 6000 };
+    static sq_ks_value value[N], scratch[N];
+    static double expected[N];
+    sq_block_sums *sums;
+    sq_rng rng;
+    (void)state;
+    assert_int_equal(sq_block_sums_create(BLOCKS, &sums), SQ_OK);
+    sq_rng_init(&rng, 5, 6, 7);
+    for (int kind = 0; kind < 4; kind++) {
+        for (int i = 0; i < N; i++) {
+            double x = sq_rng_normal(&rng);
+            x = kind == 0 ? x : kind == 1 ? (float)x : kind == 2 ? floor(x) : x * exp(100 * x);
+            value[i] = (sq_ks_value){x, i % BLOCKS, i % 2};
+            expected[i] = x;
+        }
+        qsort(expected, N, sizeof *expected, by_value);
+        sq_ks_test t = sq_ks(value, scratch, N, sums);
+        assert_int_equal(t.n[0], N / 2);
+        for (int i = 0; i < N; i++)
+            assert_true(value[i].value == expected[i]);
+    }
+    sq_block_sums_destroy(sums);
 }
 
 static void false_alarms_are_as_rare_as_they_say(void **state)
@@ -237,6 +264,7 @@ int main(void)
         cmocka_unit_test(adjusted_probabilities),
         cmocka_unit_test(medians),
         cmocka_unit_test(ratio_over_blocks),
+        cmocka_unit_test(sorted_by_digits),
         cmocka_unit_test(false_alarms_are_as_rare_as_they_say),
         cmocka_unit_test(json_that_is_right),
         cmocka_unit_test(json_that_is_wrong),

@@ -61,7 +61,7 @@ enum { SQ_KS_QUANTILES = 20 };
  * values' causes, distant values of the difference are independent and its maximum is larger. So
  * the difference is tested over blocks at the 5, 10 ... 95% points of both samples together, and
  * the least of the 19 probabilities is multiplied by 19 (Bonferroni). The values are sorted; they
- * must be finite. */
-sq_ks_test sq_ks(sq_ks_value *value, int64_t n, sq_block_sums *sums);
+ * must be finite. `scratch` is as long. */
+sq_ks_test sq_ks(sq_ks_value *value, sq_ks_value *scratch, int64_t n, sq_block_sums *sums);
 
 #endif
