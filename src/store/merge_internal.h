@@ -115,7 +115,7 @@ void merge_clock(merge *m, sq_reduce_part part, double since); /* local */
 sq_status merge_survey(merge *m);
 /* Local. Whether row `index` of a table is kept by ownership alone, and if it is near a border,
  * its way to the cells that may decide otherwise. */
-enum { MERGE_CELLS = 64 }; /* items that one row can make of itself */
+enum { MERGE_CELLS = 16 }; /* items that one row can make of itself */
 sq_status merge_border_init(merge *m, merge_part *part);
 sq_status merge_border_row(merge *m, merge_part *part, const merge_task *task,
                            const sq_payload_table *rows, int64_t r, int64_t index);

@@ -157,7 +157,7 @@ sq_status merge_border_init(merge *m, merge_part *part)
 {
     uint64_t share = m->limit / (uint64_t)m->in->ntable;
     merge_sort_init(&part->border, sizeof(candidate), by_group, NULL, share / 2, m->partial);
-    return merge_post_init(&part->post, m->comm, sizeof(candidate), share / 8, MERGE_CELLS);
+    return merge_post_init(&part->post, m->comm, sizeof(candidate), share / 8, 16 * MERGE_CELLS);
 }
 
 sq_status merge_border_row(merge *m, merge_part *part, const merge_task *task,

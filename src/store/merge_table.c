@@ -303,7 +303,7 @@ sq_status merge_write_table(merge *m, int t)
     sq_status rc;
     SQ_TRY_ALL(m->comm, lay_out(&s));
     merge_sort_init(&s.rows, s.width, by_total_order, &s, m->limit / 2, m->partial);
-    SQ_TRY_ALL(m->comm, merge_post_init(&s.post, m->comm, s.width, m->limit / 8, 1));
+    SQ_TRY_ALL(m->comm, merge_post_init(&s.post, m->comm, s.width, m->limit / 8, 16));
     SQ_TRY(partition(&s));
     m->report.rows[t] = s.total;
     SQ_TRY(has_realisations(&s, &realisations));
