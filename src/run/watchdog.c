@@ -67,15 +67,16 @@ static void leave(const char *reason)
 static void look_at_peers(double idle, double elapsed)
 {
     char text[160];
+    double grace = dog.limit < GRACE ? dog.limit : GRACE;
     for (int i = 0; i < dog.peers; i++) {
         peer *p = &dog.peer[i];
         if (!p->gone && kill(p->pid, 0) != 0 && errno == ESRCH)
             p->gone = 1;
         if (!p->gone || p->forgotten)
             continue;
-        if (p->rank == 0 && (dog.zero_gone += elapsed) > GRACE)
+        if (p->rank == 0 && (dog.zero_gone += elapsed) > grace)
             leave("rank 0 has died");
-        if (dog.armed && idle > GRACE) {
+        if (dog.armed && idle > grace) {
             snprintf(text, sizeof text, "rank %d has died, no progress with '%s' for %.0f s",
                      p->rank, sq_pulse_what(), idle);
             leave(text);

@@ -14,6 +14,21 @@
 #include "par/comm.h"
 #include "run/run.h"
 
+/* SQ_TEST_REDUCING: say so there when the reduce has begun, and wait until somebody has died. */
+static void linger(void *user, const sq_run_progress *p)
+{
+    static int done;
+    const char *path = getenv("SQ_TEST_REDUCING");
+    (void)user;
+    if (!path || done || strncmp(p->what, "reduce", 6) != 0)
+        return;
+    done = 1;
+    FILE *file = fopen(path, "w");
+    if (file)
+        fclose(file);
+    sleep(2);
+}
+
 int main(int argc, char **argv)
 {
     sq_status rc = sq_probe_register(&sq_map_probe);
@@ -31,7 +46,8 @@ int main(int argc, char **argv)
         setrlimit(RLIMIT_FSIZE, &limit);
     }
     sq_log_setup(sq_comm_rank(world), SQ_LOG_WARNING);
-    sq_run_options options = {.config = argv[1], .output = argv[2]};
+    sq_run_options options = {
+        .config = argv[1], .output = argv[2], .progress = 1e-9, .report = linger};
     sq_run_verdict verdict = {0};
     rc = sq_run(world, &options, &verdict);
     if (sq_comm_rank(world) == 0) {
