@@ -570,6 +570,7 @@ static sq_status serve(control *c)
     int busy = 0;
     if (own) {
         sq_message ready = {.kind = WIRE_READY};
+        sq_watchdog_task_limit(patience(c));
         SQ_TRY(on_message(c, &ready));
     }
     while (sq_scheduler_outcome(c->scheduler) == SQ_OUTCOME_NONE) {
