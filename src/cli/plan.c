@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/job.h"
+#include "cli/plan_base.h"
 #include "cli/progress.h"
 #include "run/index.h"
 #include "run/measure.h"
@@ -15,7 +16,8 @@ static void help(void)
         "NAME\n"
         "    skyquilt plan - say what a run would do, without doing it\n\n"
         "SYNOPSIS\n"
-        "    skyquilt plan RUN.yaml [--measure N | --rate SECONDS] [--ranks N] [--json]\n\n"
+        "    skyquilt plan RUN.yaml [--measure N | --rate SECONDS] [--ranks N] [--base OLD.h5\n"
+        "        [--verbose]] [--json]\n\n"
         "DESCRIPTION\n"
         "    Reads the configuration and the tile index (or scans for tiles) and prints tiles, "
         "patches,\n"
@@ -24,10 +26,22 @@ static void help(void)
         "    measured by processing a few patches of the survey on this machine, or given. "
         "Nothing is\n"
         "    written.\n\n"
+        "    Against an earlier release (--base, or base in RUN.yaml) it says how many patches are "
+        "taken over\n"
+        "    and why the others are redone: input (other pixels, files that cannot be read, "
+        "another WCS),\n"
+        "    model, configuration, code, new, failed before, record lost. Files whose size, mtime "
+        "and\n"
+        "    checksum cards are those of the earlier run count as unchanged; patches of other "
+        "files are\n"
+        "    read. 'input read first': a later phase, which the run decides when it comes to "
+        "it.\n\n"
         "OPTIONS\n"
         "    --measure N       patches to process, default 3; 0: estimate no time\n"
         "    --rate SECONDS    seconds of a patch, instead of measuring\n"
         "    --ranks N         ranks of the run, for the wall time, default 3\n"
+        "    --base OLD.h5     release of an earlier run instead of the configuration's base\n"
+        "    --verbose         with a base: a line for each tile of which something is redone\n"
         "    --json            print JSON\n\n"
         "EXIT CODES\n"
         "    0  the run can be done\n"
@@ -38,7 +52,9 @@ static void help(void)
 
 typedef struct plan {
     const char *config;
-    int measure, ranks, json;
+    const char *base;
+    int measure, ranks, json, verbose;
+    base_count taken;
     double rate;
     sq_run_config *run;
     sq_survey *survey;
@@ -46,7 +62,7 @@ typedef struct plan {
     sq_index_report index;
     sq_phase_cost cost[SQ_MAX_PHASES];
     sq_rate measured;
-    uint64_t patches, tasks;
+    uint64_t patches, tasks, compute; /* tasks that nothing is taken over for */
     double seconds; /* of a task */
 } plan;
 
@@ -87,6 +103,11 @@ static sq_status make(plan *p)
         p->patches += p->cost[i].patches;
         p->tasks += p->cost[i].tasks;
     }
+    if (!p->base && p->run->base[0])
+        p->base = p->run->base;
+    if (p->base)
+        SQ_TRY(sq_cli_plan_base(p->survey, p->base, &p->taken));
+    p->compute = p->tasks - p->taken.total[BASE_SAME];
     p->seconds = p->rate;
     if (p->rate <= 0 && p->measure > 0) {
         SQ_TRY(sq_measure_rate(p->survey, p->measure, &p->measured));
@@ -111,6 +132,8 @@ static void print_text(const plan *p)
                s->d.phase[i].shape.passes > 1 ? "es" : "", s->d.phase[i].realisations,
                s->d.phase[i].realisations > 1 ? "s" : "", 100 * p->cost[i].overhead);
     printf("    tasks           %llu\n", (unsigned long long)p->tasks);
+    if (p->base)
+        sq_cli_plan_base_text(s, &p->taken, p->verbose);
     if (p->measured.resident)
         printf("    memory per rank %.0f MB (measured peak)\n",
                1e-6 * (double)p->measured.resident);
@@ -124,7 +147,7 @@ static void print_text(const plan *p)
                p->measured.problem);
     if (p->seconds > 0)
         printf("    core-hours      %.3f\n    wall time       %.0f s with %d ranks (%d compute)\n",
-               p->seconds * (double)p->tasks / 3600, p->seconds * (double)p->tasks / workers,
+               p->seconds * (double)p->compute / 3600, p->seconds * (double)p->compute / workers,
                p->ranks, workers);
 }
 
@@ -141,10 +164,16 @@ static void print_json(const plan *p)
             i ? ", " : "", s->d.phase[i].name, (unsigned long long)p->cost[i].patches,
             (unsigned long long)p->cost[i].tasks, s->d.phase[i].shape.core,
             s->d.phase[i].shape.halo, s->d.phase[i].shape.passes, p->cost[i].overhead);
-    printf("], \"memory_bytes\": %llu, \"seconds_per_patch\": %.6g, \"read_seconds\": %.6g, "
+    if (p->base) {
+        printf("], \"base\": ");
+        sq_cli_plan_base_json(&p->taken);
+    } else {
+        printf("]");
+    }
+    printf(", \"memory_bytes\": %llu, \"seconds_per_patch\": %.6g, \"read_seconds\": %.6g, "
            "\"core_hours\": %.6g, \"measured\": %d, \"failed\": %d}\n",
            (unsigned long long)(p->measured.resident ? p->measured.resident : s->d.memory),
-           p->seconds, p->measured.read, p->seconds * (double)p->tasks / 3600, p->measured.measured,
+           p->seconds, p->measured.read, p->seconds * (double)p->compute / 3600, p->measured.measured,
            p->measured.failed);
 }
 
@@ -160,6 +189,7 @@ static int parse(int argc, char **argv, plan *p)
 {
     static const struct option known[] = {
         {"measure", required_argument, NULL, 'm'}, {"rate", required_argument, NULL, 'r'},
+        {"base", required_argument, NULL, 'b'},    {"verbose", no_argument, NULL, 'v'},
         {"ranks", required_argument, NULL, 'n'},   {"json", no_argument, NULL, 'j'},
         {"help", no_argument, NULL, 'h'},          {0}};
     int option, good = 1;
@@ -174,6 +204,12 @@ static int parse(int argc, char **argv, plan *p)
             break;
         case 'r':
             good = sq_cli_seconds(optarg, &p->rate);
+            break;
+        case 'b':
+            p->base = optarg;
+            break;
+        case 'v':
+            p->verbose = 1;
             break;
         case 'j':
             p->json = 1;
@@ -218,6 +254,7 @@ int sq_cli_plan(int argc, char **argv)
     }
     if (p.scanned[0])
         unlink(p.scanned);
+    sq_base_count_clear(&p.taken);
     sq_survey_destroy(p.survey);
     sq_run_config_destroy(p.run);
     return sq_cli_job_end(code, 0);

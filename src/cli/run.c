@@ -37,8 +37,20 @@ static int help(void)
         "    from there, which jobs/launch does by itself. A patch during which three ranks died "
         "or hung\n"
         "    is quarantined.\n\n"
+        "    Against an earlier release (--base) a patch whose input, model, configuration, phase "
+        "files and\n"
+        "    program are the same is taken over from the shards beside that release, or from its "
+        "archive\n"
+        "    (execution: {archive: true}); the result is that of a full computation. Tiles are "
+        "matched by\n"
+        "    name. Files whose size, mtime and checksum cards are those of the earlier run are not "
+        "read;\n"
+        "    other inputs are read and compared by hash. 'skyquilt plan' says what is redone and "
+        "why.\n"
+        "    Patches named with --tiles or --patches are always computed.\n\n"
         "OPTIONS\n"
         "    --output DIR      folder of the results instead of the configuration's\n"
+        "    --base OLD.h5     release of an earlier run instead of the configuration's base\n"
         "    --progress S      seconds between progress lines in a log\n"
         "    --quiet           warnings and errors only\n"
         "    --walltime S      seconds that the job may take, instead of the configuration's: no "
@@ -104,6 +116,8 @@ static void summary(const sq_run_verdict *v)
     printf("%s: %s\n    patches     %llu done, %llu failed, %llu quarantined\n",
            released ? v->release : v->output, v->reason, (unsigned long long)v->done,
            (unsigned long long)v->failed, (unsigned long long)v->quarantined);
+    if (v->taken)
+        printf("    taken over  %llu\n", (unsigned long long)v->taken);
     if (!released)
         return;
     sq_hash_text(v->manifest, hash);
@@ -115,7 +129,8 @@ static void summary(const sq_run_verdict *v)
 int sq_cli_run(int argc, char **argv)
 {
     static const struct option known[] = {
-        {"output", required_argument, NULL, 'o'}, {"progress", required_argument, NULL, 'p'},
+        {"output", required_argument, NULL, 'o'}, {"base", required_argument, NULL, 'B'},
+        {"progress", required_argument, NULL, 'p'},
         {"quiet", no_argument, NULL, 'q'},        {"walltime", required_argument, NULL, 'w'},
         {"part", required_argument, NULL, 'P'},   {"check", no_argument, NULL, 'c'},
         {"retry-failed", no_argument, NULL, 'r'}, {"tiles", required_argument, NULL, 't'},
@@ -130,6 +145,9 @@ int sq_cli_run(int argc, char **argv)
         switch (option) {
         case 'o':
             options.output = optarg;
+            break;
+        case 'B':
+            options.base = optarg;
             break;
         case 'p':
             if (!sq_cli_seconds(optarg, &options.progress)) {

@@ -163,6 +163,22 @@ cleanup:
     return rc;
 }
 
+sq_status sq_tile_check(const sq_tile *tile)
+{
+    const sq_file_identity *file[2 * SQ_MAX_BANDS + 2] = {&tile->psf, &tile->calibration};
+    int n = 2;
+    for (int b = 0; b < tile->nband; b++) {
+        file[n++] = &tile->band[b].image;
+        file[n++] = &tile->band[b].mask;
+    }
+    for (int i = 0; i < n; i++) {
+        sq_status rc = file[i]->path[0] ? sq_input_check(file[i]) : SQ_OK;
+        if (rc != SQ_OK)
+            return rc;
+    }
+    return SQ_OK;
+}
+
 void sq_tile_clear(sq_tile *tile)
 {
     for (int b = 0; b < SQ_MAX_BANDS; b++)

@@ -108,6 +108,21 @@ sq_status sq_product_pack(const sq_product *product, void **data, size_t *size, 
                            product->block, (int)product->blocks, data, size);
 }
 
+sq_status sq_product_count(const sq_product *product, const void *data, size_t size,
+                           uint64_t *rows)
+{
+    const sq_probe_description *d = product->description;
+    sq_payload payload;
+    sq_status rc = sq_payload_unpack(data, size, d->table, d->ntable, d->map, d->nmap, &payload);
+    if (rc != SQ_OK)
+        return rc;
+    *rows = 0;
+    for (int t = 0; t < d->ntable; t++)
+        *rows += (uint64_t)payload.table[t].rows;
+    sq_payload_clear(&payload);
+    return SQ_OK;
+}
+
 struct sq_phase_products {
     const sq_probe_description *description;
     const char *shards;

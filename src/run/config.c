@@ -44,13 +44,16 @@ static const sq_config_field execution_fields[] = {
      "attempts at a patch whose input or processing fails"},
     {"infra_attempts", SQ_CONFIG_INT, EXECUTION(infra_attempts), 0, 1, 100, NULL, NULL,
      "attempts at a patch that storage or memory fails"},
+    {"archive", SQ_CONFIG_BOOL, EXECUTION(archive), 0, 0, 0, NULL, NULL,
+     "keep the products of all patches within the release (/run/archive): a later run can take them "
+     "over from it alone"},
     {"shuffle", SQ_CONFIG_BOOL, EXECUTION(shuffle), 0, 0, 0, NULL, NULL,
      "hand out tiles in a scrambled order (results do not change)"},
     {.key = NULL}};
 
-/* The first IDENTITY entries decide results; the others do not, or only through the contents of a
+/* The first RESULTS entries decide what a patch yields, the first IDENTITY the results as a whole; the others do not, or only through the contents of a
  * file. */
-enum { IDENTITY = 9, OTHERS = 4, BASE = IDENTITY + OTHERS };
+enum { IDENTITY = 9, RESULTS = 7, OTHERS = 5, BASE = IDENTITY + OTHERS };
 static const sq_config_field base_fields[BASE] = {
     {"probe", SQ_CONFIG_TEXT, AT(probe), 1, 0, 0, NULL, NULL, "what to run: a registered probe"},
     {"bands", SQ_CONFIG_TEXTS, AT(bands), 0, 0, 0, NULL, NULL,
@@ -71,6 +74,9 @@ static const sq_config_field base_fields[BASE] = {
     {"tiles", SQ_CONFIG_TEXTS, AT(tiles), 0, 0, 0, NULL, NULL,
      "instead of an index: files and folders to scan for tiles"},
     {"model", SQ_CONFIG_TEXT, AT(model), 0, 0, 0, NULL, NULL, "network file (ONNX)"},
+    {"base", SQ_CONFIG_TEXT, AT(base), 0, 0, 0, NULL, NULL,
+     "release of an earlier run: patches with the same input, model, configuration and program are "
+     "taken over from the shards beside it or its archive"},
     {"output", SQ_CONFIG_TEXT, AT(output), 0, 0, 0, NULL, NULL, "folder of the results"},
 };
 
@@ -79,13 +85,13 @@ static size_t align(size_t size)
     return (size + 15) / 16 * 16;
 }
 
-/* All fields: the base, `execution`, a group a probe. With `only`, what decides the results of that
- * probe. */
-static int make_fields(sq_config_field *out, const sq_probe_class *only, size_t *bytes)
+/* All fields: the base, `execution`, a group a probe. With `only`, the first
+ * `most` and what is that probe's own. */
+static int make_fields(sq_config_field *out, const sq_probe_class *only, int most, size_t *bytes)
 {
     int n = 0;
     size_t end = align(sizeof(sq_run_config));
-    for (int i = 0; i < (only ? IDENTITY : BASE); i++)
+    for (int i = 0; i < most; i++)
         out[n++] = base_fields[i];
     if (!only)
         out[n++] = (sq_config_field){"execution",
@@ -133,6 +139,7 @@ static void set_defaults(sq_run_config *config)
     config->output = "out";
     config->model = "";
     config->index = "";
+    config->base = "";
     config->precision = SQ_PRECISION_AUTO;
     config->threshold = 0.5;
     config->seed = 1;
@@ -175,6 +182,7 @@ static sq_status resolve_paths(sq_run_config *c)
 {
     sq_status rc = SQ_OK;
     SQ_TRY(resolve(c->folder, &c->index));
+    SQ_TRY(resolve(c->folder, &c->base));
     SQ_TRY(resolve(c->folder, &c->output));
     SQ_TRY(resolve(c->folder, &c->model));
     for (unsigned i = 0; i < c->tiles.count; i++)
@@ -226,7 +234,7 @@ sq_status sq_run_config_parse(const char *data, size_t size, const char *path, s
     size_t bytes;
     int loaded = 0;
     *out = NULL;
-    make_fields(fields, NULL, &bytes);
+    make_fields(fields, NULL, BASE, &bytes);
     SQ_TRY(sq_alloc(&config, bytes, 1, "run configuration"));
     set_defaults(config);
     SQ_TRY(sq_yaml_parse(data, size, path, fields, config));
@@ -279,7 +287,7 @@ void sq_run_config_destroy(sq_run_config *config)
     size_t bytes;
     if (!config)
         return;
-    make_fields(fields, NULL, &bytes);
+    make_fields(fields, NULL, BASE, &bytes);
     sq_yaml_free(fields, config);
     sq_free(config);
 }
@@ -288,7 +296,7 @@ sq_status sq_run_config_text(const sq_run_config *config, char **text)
 {
     sq_config_field fields[MOST_FIELDS];
     size_t bytes;
-    make_fields(fields, NULL, &bytes);
+    make_fields(fields, NULL, BASE, &bytes);
     return sq_yaml_canonical(fields, config, text);
 }
 
@@ -296,7 +304,15 @@ sq_status sq_run_config_identity(const sq_run_config *config, char **text)
 {
     sq_config_field fields[MOST_FIELDS];
     size_t bytes;
-    make_fields(fields, config->cls, &bytes);
+    make_fields(fields, config->cls, IDENTITY, &bytes);
+    return sq_yaml_canonical(fields, config, text);
+}
+
+sq_status sq_run_config_results(const sq_run_config *config, char **text)
+{
+    sq_config_field fields[MOST_FIELDS];
+    size_t bytes;
+    make_fields(fields, config->cls, RESULTS, &bytes);
     return sq_yaml_canonical(fields, config, text);
 }
 
@@ -305,7 +321,7 @@ sq_status sq_run_config_help(FILE *out)
     sq_config_field fields[MOST_FIELDS];
     sq_run_config *config = NULL;
     size_t bytes;
-    make_fields(fields, NULL, &bytes);
+    make_fields(fields, NULL, BASE, &bytes);
     sq_status rc = sq_alloc(&config, bytes, 1, "run configuration");
     if (rc != SQ_OK)
         return rc;

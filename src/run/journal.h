@@ -20,6 +20,7 @@ typedef struct journal_task {
     uint32_t attempt;
     sq_task_state state;
     sq_status status;
+    int taken;    /* over from an earlier release */
     int reopened; /* no state any more: settling drops it */
 } journal_task;
 

@@ -88,6 +88,8 @@ static sq_status record_commit(control *c, const sq_action *a)
     e.rows = r->rows;
     e.input = r->input;
     e.place = r->place;
+    e.count = r->taken;
+    c->result->taken += r->taken;
     if (r->seconds > c->slowest) {
         c->slowest = r->seconds;
         c->slowest_patch = e.patch;

@@ -35,6 +35,7 @@ typedef struct control_result {
     uint32_t lost;   /* workers that did not say goodbye */
     int weak;        /* stopped because less than half of the workers are left */
     sq_scheduler_stats stats;
+    uint64_t taken; /* tasks of this execution that were taken over, not computed */
     char reason[256]; /* of BROKEN and NO_WORKERS: the last failure */
     sq_status status; /* its status */
 } control_result;

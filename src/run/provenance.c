@@ -57,6 +57,7 @@ sq_status sq_provenance_survey(const sq_survey *s, provenance *out)
     SQ_TRY(sq_provenance_add(out, "software", sq_survey_software()));
     SQ_TRY(add_hash(out, "identity", s->identity));
     SQ_TRY(add_hash(out, "config_hash", s->config_hash));
+    SQ_TRY(add_hash(out, "results_hash", s->results_hash));
     SQ_TRY(add_hash(out, "model_hash", s->model_hash));
     SQ_TRY(add_hash(out, "index_hash", s->index_hash));
     SQ_TRY(sq_provenance_add(out, "models", models));

@@ -66,7 +66,10 @@ static uint64_t release_size(const execution *x, const sq_merge *merge)
     for (int m = 0; m < d->nmap; m++)
         bytes += (uint64_t)(d->map[m]->nx * d->map[m]->ny * d->map[m]->planes) *
                  (uint64_t)sq_dtype_size(d->map[m]->type);
-    return merge->deflate ? bytes / 3 : bytes;
+    bytes = merge->deflate ? bytes / 3 : bytes;
+    for (int64_t i = 0; merge->archive && i < merge->ntask; i++)
+        bytes += merge->task[i].place.length;
+    return bytes;
 }
 
 /* Is there room for the release? A disk that becomes full inside a collective write would leave
@@ -105,6 +108,19 @@ static sq_status note_reduce(execution *x, const sq_merge_report *report)
     return rc == SQ_OK ? sq_ledger_flush(x->ledger) : rc;
 }
 
+/* The hashes of the phase files: what products of later phases depend on. */
+static sq_status add_phase_files(const execution *x, provenance *run)
+{
+    char text[SQ_MAX_PHASES * (SQ_HASH_TEXT + 1) + 1] = "";
+    for (int p = 0; p < x->survey->d.nphase; p++) {
+        char one[SQ_HASH_TEXT];
+        size_t used = strlen(text);
+        sq_hash_text(x->journal.phase_hash[p], one);
+        snprintf(text + used, sizeof text - used, "%s%s", p ? " " : "", one);
+    }
+    return sq_provenance_add(run, "phase_files", text);
+}
+
 sq_status sq_execution_reduce(execution *x)
 {
     sq_status rc = SQ_OK, mine = SQ_OK;
@@ -122,6 +138,7 @@ sq_status sq_execution_reduce(execution *x)
                       .owner = s->owner,
                       .memory = (uint64_t)x->config->execution.memory << 20,
                       .deflate = (int)x->config->execution.deflate,
+                      .archive = x->config->execution.archive,
                       .progress = reduce_progress,
                       .user = &state};
     if (x->rank == 0) {
@@ -133,6 +150,7 @@ sq_status sq_execution_reduce(execution *x)
     }
     SQ_TRY(sq_comm_agree(x->comm, mine));
     SQ_TRY(sq_provenance_execution(x->comm, s, x->number, x->started_text, &run));
+    SQ_TRY(sq_comm_agree(x->comm, x->rank == 0 ? add_phase_files(x, &run) : SQ_OK));
     merge.provenance = fixed.text;
     merge.nprovenance = fixed.count;
     merge.run = run.text;

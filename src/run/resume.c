@@ -28,9 +28,10 @@ void sq_execution_count(execution *x)
 {
     sq_run_verdict *v = x->verdict;
     v->total = sq_survey_planned(x->survey);
-    v->done = v->failed = v->quarantined = 0;
+    v->done = v->failed = v->quarantined = v->taken = 0;
     for (size_t i = 0; i < x->journal.tasks; i++) {
         v->done += x->journal.task[i].state == SQ_TASK_DONE;
+        v->taken += (uint64_t)x->journal.task[i].taken;
         v->failed += x->journal.task[i].state == SQ_TASK_FAILED;
         v->quarantined += x->journal.task[i].state == SQ_TASK_QUARANTINED;
     }

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "run/base.h"
 #include "run/execution.h"
 #include "run/index.h"
 #include "run/part.h"
@@ -315,6 +316,38 @@ static sq_status control(execution *x, run_worker *own, wire_fate *fate, int32_t
     return rc == SQ_OK ? told : rc;
 }
 
+/* The release from which patches are taken over. Patches that are asked for by name are computed. */
+static const char *base_of(const execution *x)
+{
+    const sq_run_options *o = x->options;
+    const char *path = o->base ? o->base : x->config->base;
+    return *path && !o->patches && !o->tiles ? path : NULL;
+}
+
+/* Rank 0: say what may be taken over, and write it down for the workers. */
+static sq_status compare_base(execution *x)
+{
+    sq_status rc = SQ_OK;
+    char path[SQ_PATH_MAX], text[512] = "";
+    const char *release = base_of(x);
+    base_count count = {.total = {0}};
+    SQ_TRY(sq_run_path(x->folder, SQ_RUN_BASE, path));
+    unlink(path);
+    if (!release)
+        return SQ_OK;
+    SQ_TRY(sq_base_make(x->survey, release, path, &count));
+    for (int r = 0; r < BASE_REASONS; r++) {
+        size_t used = strlen(text);
+        if (count.total[r])
+            snprintf(text + used, sizeof text - used, "%s%llu %s", used ? ", " : "",
+                     (unsigned long long)count.total[r], sq_base_reason_name[r]);
+    }
+    sq_info("base %s: %s", release, text);
+cleanup:
+    sq_base_count_clear(&count);
+    return rc;
+}
+
 /* All tasks that are open. *outcome is the same on every rank that is left. */
 static sq_status process(execution *x, sq_outcome *outcome)
 {
@@ -331,8 +364,11 @@ static sq_status process(execution *x, sq_outcome *outcome)
     SQ_TRY(sq_mailbox_create(x->comm, &x->mailbox));
     if (x->rank == 0)
         mine = note_start(x);
-    if (mine == SQ_OK && (x->rank > 0 || x->size == 1)) {
-        worker_setup setup = {x->survey, x->mailbox, x->folder, name};
+    if (mine == SQ_OK && x->rank == 0)
+        mine = compare_base(x);
+    SQ_TRY(sq_comm_agree(x->comm, mine));
+    if (x->rank > 0 || x->size == 1) {
+        worker_setup setup = {x->survey, x->mailbox, x->folder, name, base_of(x)};
         mine = sq_worker_create(&setup, &worker);
     }
     if (mine == SQ_OK && x->rank == 0)
@@ -354,6 +390,9 @@ static sq_status process(execution *x, sq_outcome *outcome)
 cleanup:
     sq_worker_destroy(worker);
     sq_free(lost);
+    char index[SQ_PATH_MAX];
+    if (x->rank == 0 && sq_run_path(x->folder, SQ_RUN_BASE, index) == SQ_OK)
+        unlink(index);
     if (!x->verdict->abandoned)
         sq_mailbox_destroy(x->mailbox);
     return rc;
@@ -366,6 +405,7 @@ static void judge(execution *x)
     v->done = x->result.stats.done;
     v->failed = x->result.stats.failed;
     v->quarantined = x->result.stats.quarantined;
+    v->taken += x->result.taken;
     switch (x->result.outcome) {
     case SQ_OUTCOME_COMPLETE:
         v->exit_code = v->failed + v->quarantined + v->left_out ? 2 : 0;

@@ -150,12 +150,35 @@ cleanup:
     return rc;
 }
 
+/* Selections of tiles do not change what a patch yields. */
+static sq_status hash_results(sq_survey *s)
+{
+    char *text = NULL;
+    const sq_probe_description *d = &s->d;
+    sq_status rc = sq_run_config_results(s->config, &text);
+    if (rc != SQ_OK)
+        return rc;
+    double footprint[4] = {d->footprint, (double)d->nx, (double)d->ny, d->scale};
+    s->results_hash = sq_hash_combine(sq_hash_bytes(text, strlen(text)),
+                                      sq_hash_bytes(footprint, sizeof footprint));
+    for (int p = 0; p < d->nphase; p++) {
+        int64_t shape[4] = {d->phase[p].shape.core, d->phase[p].shape.halo,
+                            d->phase[p].shape.passes, d->phase[p].realisations};
+        s->results_hash = sq_hash_combine(s->results_hash, sq_hash_bytes(shape, sizeof shape));
+    }
+    sq_free(text);
+    return SQ_OK;
+}
+
 static sq_status hash_identity(sq_survey *s)
 {
     sq_status rc = sq_run_config_identity(s->config, &s->identity_text);
     if (rc != SQ_OK)
         return rc;
     s->config_hash = sq_hash_bytes(s->identity_text, strlen(s->identity_text));
+    rc = hash_results(s);
+    if (rc != SQ_OK)
+        return rc;
     s->model_hash = sq_hash_bytes("models", 6);
     for (int i = 0; i < s->d.nmodel; i++)
         s->model_hash = sq_hash_combine(s->model_hash, s->d.model[i].hash);

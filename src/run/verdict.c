@@ -34,12 +34,12 @@ sq_status sq_verdict_write(const char *folder, const sq_run_verdict *v)
     snprintf(text, sizeof text,
              "{\n  \"exit_code\": %d,\n  \"relaunch\": %s,\n  \"reason\": \"%s\",\n  \"counts\": {\"total\": %llu, "
              "\"done\": %llu, \"failed\": %llu, \"quarantined\": %llu, \"rows\": %lld, "
-             "\"left_out\": %llu},\n"
+             "\"left_out\": %llu, \"taken_over\": %llu},\n"
              "  \"release\": \"%s\",\n  \"manifest\": \"%s\",\n  \"seconds\": %.3f,\n"
              "  \"finished\": \"%s\"\n}\n",
              v->exit_code, v->relaunch ? "true" : "false", reason, (unsigned long long)v->total, (unsigned long long)v->done,
              (unsigned long long)v->failed, (unsigned long long)v->quarantined, (long long)v->rows,
-             (unsigned long long)v->left_out, release, hash, v->seconds, now);
+             (unsigned long long)v->left_out, (unsigned long long)v->taken, release, hash, v->seconds, now);
     return sq_run_write_file(folder, SQ_RUN_VERDICT, text);
 }
 

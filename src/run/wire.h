@@ -51,6 +51,7 @@ typedef struct wire_result {
     int32_t status; /* sq_status */
     float seconds;
     uint64_t rows;
+    uint32_t taken, padding; /* 1: from an earlier release, not computed */
     sq_hash input;
     sq_record_place place;
     char text[WIRE_TEXT]; /* of a failure */

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "probe/product.h"
+#include "run/base.h"
 #include "run/paths.h"
 #include "run/prefetch.h"
 #include "run/present.h"
@@ -26,6 +27,7 @@ struct run_worker {
     char shards[SQ_PATH_MAX];
     sq_shard *shard;
     prefetch *reader;
+    run_base *base; /* NULL: none */
     sq_product *product;
     held_task *queue; /* not yet asked of the reader */
     size_t head, count, capacity;
@@ -70,6 +72,11 @@ sq_status sq_worker_create(const worker_setup *setup, run_worker **out)
                            (uint64_t)setup->survey->config->execution.segment << 20, &w->shard));
     SQ_TRY(sq_product_create(&setup->survey->d, &w->product));
     SQ_TRY(sq_prefetch_create(setup->survey, &w->reader));
+    if (setup->base) {
+        char index[SQ_PATH_MAX];
+        SQ_TRY(sq_run_path(setup->folder, SQ_RUN_BASE, index));
+        SQ_TRY(sq_base_open(setup->survey, setup->base, index, &w->base));
+    }
     if (cls->start)
         SQ_TRY(cls->start(setup->survey->self));
     *out = w;
@@ -84,6 +91,7 @@ void sq_worker_destroy(run_worker *w)
     if (!w)
         return;
     sq_prefetch_destroy(w->reader);
+    sq_base_close(w->base);
     sq_shard_close(w->shard);
     sq_product_destroy(w->product);
     sq_free(w->queue);
@@ -200,6 +208,7 @@ static sq_status load_phase(run_worker *w, const wire_phase *phase)
         return SQ_OK;
     SQ_TRY(sq_run_phase_path(w->setup.folder, phase->phase, path));
     SQ_TRY(sq_hash_file(path, &hash));
+    sq_base_set_phase(w->base, phase->phase, hash);
     if (!sq_hash_equal(hash, phase->hash)) {
         rc = sq_fail(SQ_ERR_CORRUPT, "%s: is not the file that rank 0 wrote", path);
         goto cleanup;
@@ -273,6 +282,18 @@ static sq_status add_pending(run_worker *w, const wire_result *result)
     return SQ_OK;
 }
 
+/* Append a product to the shard. */
+static sq_status append(run_worker *w, const sq_record *record, const void *data, size_t size,
+                        wire_result *result)
+{
+    sq_status rc = sq_shard_append(w->shard, record, data, size, &result->place);
+    if (rc == SQ_OK)
+        return rc;
+    /* The segment is given up, and with it what was appended and not flushed. */
+    sq_status lost = report_pending(w, rc, sq_error());
+    return lost == SQ_OK ? rc : lost;
+}
+
 /* Compute one task and append its product to the shard. */
 static sq_status compute(run_worker *w, prefetched *item, wire_result *result)
 {
@@ -299,17 +320,84 @@ static sq_status compute(run_worker *w, prefetched *item, wire_result *result)
     record.seconds[SQ_SECONDS_WRITE] = (float)(w->write_seconds + sq_now() - processed);
     record.seconds[SQ_SECONDS_WAIT] = (float)w->waited;
     record.seconds[SQ_SECONDS_TOTAL] = (float)(sq_now() - start);
-    rc = sq_shard_append(w->shard, &record, data, size, &result->place);
-    if (rc != SQ_OK) {
-        /* The segment is given up, and with it what was appended and not flushed. */
-        sq_status lost = report_pending(w, rc, sq_error());
-        rc = lost == SQ_OK ? rc : lost;
-        goto cleanup;
-    }
+    SQ_TRY(append(w, &record, data, size, result));
     w->write_seconds = sq_now() - processed;
     w->waited = 0;
 cleanup:
     sq_free(data);
+    return rc;
+}
+
+/* The record of an earlier run under this task's name, with the seconds that this took. One that
+ * cannot be had is said and computed again: result->taken stays 0. */
+static sq_status take_over(run_worker *w, const base_entry *entry, const sq_task *task,
+                           double read_seconds, wire_result *result)
+{
+    sq_status rc = SQ_OK;
+    sq_record old;
+    void *data = NULL;
+    size_t size;
+    double start = sq_now();
+    rc = sq_base_read(w->base, entry, &old, &data, &size);
+    if (rc == SQ_OK)
+        rc = sq_product_count(w->product, data, size, &result->rows);
+    if (rc != SQ_OK) {
+        sq_warn("base: %s; computed again", sq_error());
+        sq_free(data);
+        sq_error_clear();
+        return SQ_OK;
+    }
+    sq_record record = {.patch = task->patch,
+                        .phase = (uint32_t)task->phase,
+                        .realisation = task->realisation,
+                        .attempt = task->attempt,
+                        .kind = SQ_RECORD_PRODUCT,
+                        .input = entry->input,
+                        .memory = sq_mem_resident_peak()};
+    record.seconds[SQ_SECONDS_READ] = (float)read_seconds;
+    record.seconds[SQ_SECONDS_TOTAL] = (float)(sq_now() - start);
+    SQ_TRY(append(w, &record, data, size, result));
+    result->input = entry->input;
+    result->taken = 1;
+cleanup:
+    sq_free(data);
+    return rc;
+}
+
+static const base_entry *find_base(const run_worker *w, const sq_task *task)
+{
+    return sq_base_find(
+        w->base, task->phase,
+        sq_survey_index(w->survey, task->phase, task->patch, task->realisation));
+}
+
+/* The next task, when it need not even be read. */
+static sq_status take_next(run_worker *w, int *taken)
+{
+    sq_status rc = SQ_OK;
+    *taken = 0;
+    if (!w->base || !w->count)
+        return SQ_OK;
+    const sq_task *task = &w->queue[w->head].task;
+    const base_entry *entry = find_base(w, task);
+    double start = sq_now();
+    if (!entry || !sq_base_trusts(w->base, entry))
+        return SQ_OK;
+    wire_result result = {.index = entry->index, .phase = task->phase, .attempt = task->attempt};
+    result.status = (int32_t)take_over(w, entry, task, 0, &result);
+    if (result.status == SQ_OK && !result.taken)
+        return SQ_OK;
+    result.seconds = (float)(sq_now() - start);
+    *taken = 1;
+    w->head++;
+    w->count--;
+    if (result.status == SQ_OK) {
+        SQ_TRY(add_pending(w, &result));
+    } else {
+        set_text(result.text, sq_error());
+        SQ_TRY(say(w, WIRE_RESULT, &result, sizeof result));
+    }
+cleanup:
     return rc;
 }
 
@@ -329,7 +417,11 @@ static sq_status process(run_worker *w, prefetched *item)
             SQ_TRY(say_started(w, task));
         sq_error_clear();
         sq_present_begin(PRESENT_PROCESS, task);
-        result.status = (int32_t)compute(w, item, &result);
+        const base_entry *entry = find_base(w, task);
+        if (entry && sq_hash_equal(entry->input, item->input_hash))
+            result.status = (int32_t)take_over(w, entry, task, item->seconds, &result);
+        if (!result.taken && result.status == SQ_OK)
+            result.status = (int32_t)compute(w, item, &result);
         sq_present_end(PRESENT_PROCESS);
         if (result.status != SQ_OK)
             set_text(result.text, sq_error());
@@ -361,7 +453,11 @@ sq_status sq_worker_work(run_worker *w, double seconds, int *busy)
 {
     sq_status rc = SQ_OK;
     prefetched *item = NULL;
+    int taken = 0;
     *busy = w->asked || w->count || w->pendings;
+    SQ_TRY(take_next(w, &taken));
+    if (taken)
+        return should_flush(w) ? flush(w) : SQ_OK;
     SQ_TRY(read_ahead(w));
     double start = sq_now();
     if (w->asked && sq_prefetch_take(w->reader, seconds, &item)) {

@@ -14,6 +14,7 @@ typedef struct worker_setup {
     sq_mailbox *mailbox;
     const char *folder; /* of the output */
     const char *name;   /* of the shard's segments */
+    const char *base;   /* the release from which SQ_RUN_BASE was made; NULL: none */
 } worker_setup;
 
 /* Starts the reading thread and the probe on this rank. */

@@ -199,6 +199,8 @@ sq_status sq_merge_release(const sq_comm *comm, const sq_merge *in, sq_merge_rep
     SQ_TRY(merge_survey(&m));
     SQ_TRY(write_products(&m));
     SQ_TRY(merge_write_records(&m));
+    if (in->archive)
+        SQ_TRY(merge_write_archive(&m));
     progress(&m, "checking", 0.9);
     double checked = sq_now();
     SQ_TRY(sq_manifest_compute(m.partial, m.comm, &manifest));

@@ -137,6 +137,12 @@ static inline void merge_keep(merge_part *part, int64_t index, int keep)
 sq_status merge_write_table(merge *m, int t);
 sq_status merge_write_map(merge *m, int k);
 
+/* /run/archive: all records as they lie in the shards. */
+sq_status merge_write_archive(merge *m);
+uint64_t merge_archive_bytes(const sq_merge *in); /* rank 0 */
+/* Rank 0: /run/tiles, what a later run compares its tiles with. */
+sq_status merge_put_tile_hashes(hid_t run, const char *path, const sq_merge *in);
+
 /* Datasets of the release. */
 sq_status merge_create_file(merge *m);
 /* Local. Reserve the disk space of all products, so that a full disk is found before anything is

@@ -57,6 +57,11 @@ static uint64_t attempts_of(const sq_merge_task *t)
     return t->attempts;
 }
 
+static uint64_t taken_of(const sq_merge_task *t)
+{
+    return (uint64_t)t->taken;
+}
+
 static sq_status put_values(const records *r, hid_t group, const char *name, sq_dtype type,
                             task_value value, const sq_merge_task *const *task, int64_t n,
                             const char *description)
@@ -340,8 +345,11 @@ static sq_status put_all(const records *r, hid_t *tasks)
                      "This execution: the only part that two runs of one configuration may differ "
                      "in",
                      &run));
+    SQ_TRY(merge_put_tile_hashes(run, r->path, in));
     SQ_TRY(sq_small_group(run, r->path, "tasks", "In the order of /patches", tasks));
     SQ_TRY(put_values(r, *tasks, "attempts", SQ_U32, attempts_of, r->task, r->n, "Attempts made"));
+    SQ_TRY(put_values(r, *tasks, "taken_over", SQ_U8, taken_of, r->task, r->n,
+                      "1: taken over from an earlier release, not computed"));
     SQ_TRY(begin_timing(r, *tasks));
 cleanup:
     if (provenance >= 0)

@@ -171,6 +171,49 @@ sq_status sq_shard_read_header(const char *folder, const sq_record_place *place,
     return rc;
 }
 
+static sq_status keep_record(void *user, const sq_record *record, const sq_record_place *place,
+                             const void *payload, size_t size)
+{
+    sq_record *out = user;
+    (void)place;
+    (void)payload;
+    (void)size;
+    *out = *record;
+    return SQ_OK;
+}
+
+sq_status sq_record_read(const char *path, uint64_t offset, uint64_t length, sq_record *record,
+                         void **payload, size_t *size)
+{
+    sq_status rc = SQ_OK;
+    unsigned char *data = NULL;
+    sq_frame frame;
+    uint64_t good = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return sq_fail(SQ_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
+    if (length < sizeof frame || length > (1ull << 40))
+        SQ_TRY(sq_fail(SQ_ERR_CORRUPT, "%s: byte %llu: not a record", path,
+                       (unsigned long long)offset));
+    SQ_TRY(sq_alloc(&data, length, 1, "record"));
+    if (read_at(fd, data, length, offset) != (ssize_t)length)
+        SQ_TRY(sq_fail(SQ_ERR_CORRUPT, "%s: record at byte %llu: cut off", path,
+                       (unsigned long long)offset));
+    SQ_TRY(sq_shard_scan_bytes(data, length, "", keep_record, record, &good));
+    if (good != length)
+        SQ_TRY(sq_fail(SQ_ERR_CORRUPT, "%s: record at byte %llu: does not match its checksum", path,
+                       (unsigned long long)offset));
+    memcpy(&frame, data, sizeof frame);
+    *size = (size_t)frame.payload_size;
+    memmove(data, data + sizeof frame, *size);
+    *payload = data;
+    data = NULL;
+cleanup:
+    close(fd);
+    sq_free(data);
+    return rc;
+}
+
 /* A scan reads from memory or from a file through one window that grows with the records. */
 typedef struct scanner {
     const unsigned char *data; /* NULL: read from fd */
@@ -206,7 +249,7 @@ static sq_status look(scanner *s, uint64_t offset, size_t size, const unsigned c
 static sq_status scan_one(scanner *s, uint64_t offset, sq_frame *frame, sq_record *record,
                           const unsigned char **payload, int *whole)
 {
-    const unsigned char *at;
+    const unsigned char *at = NULL;
     sq_status rc;
     *whole = 0;
     if (s->total - offset < sizeof *frame)
@@ -232,7 +275,7 @@ static sq_status scan(scanner *s, const char *segment, sq_shard_visit visit, voi
     sq_frame frame;
     sq_record record;
     sq_record_place place = {0};
-    const unsigned char *payload;
+    const unsigned char *payload = NULL;
     int whole = 1;
     strncpy(place.segment, segment, sizeof place.segment - 1);
     for (*good = 0; *good < s->total; *good += place.length) {

@@ -207,7 +207,7 @@ sq_status sq_tile_index_write(const char *path, const sq_tile *tile, int64_t cou
     count_all(&c, tile, count);
     SQ_TRY(columns_alloc(&c));
     fill(&c, tile);
-    SQ_TRY(sq_h5_create(path, &h5));
+    SQ_TRY(sq_h5_create_sealed(path, &h5));
     SQ_TRY(write_columns(h5, &c));
     rc = sq_h5_close(h5);
     h5 = NULL;
@@ -396,6 +396,38 @@ static sq_hash add_file(sq_hash hash, const sq_file_identity *file)
     return sq_hash_combine(hash, sq_hash_bytes(checks, sizeof checks));
 }
 
+static sq_hash add_geometry(sq_hash hash, const sq_tile_band *band)
+{
+    const char *wcs = band->wcs_header ? band->wcs_header : "";
+    int64_t side[2] = {band->nx, band->ny};
+    hash = sq_hash_combine(hash, sq_hash_bytes(band->name, strlen(band->name)));
+    hash = sq_hash_combine(hash, sq_hash_bytes(side, sizeof side));
+    return sq_hash_combine(hash, sq_hash_bytes(wcs, strlen(wcs)));
+}
+
+sq_hash sq_tile_geometry_hash(const sq_tile *tile)
+{
+    int64_t shape[3] = {tile->format, tile->nband, tile->reference};
+    sq_hash hash = sq_hash_bytes(shape, sizeof shape);
+    for (int b = 0; b < tile->nband; b++)
+        hash = add_geometry(hash, &tile->band[b]);
+    return hash;
+}
+
+static sq_hash add_file_now(sq_hash hash, const sq_file_identity *file)
+{
+    return sq_hash_combine(add_file(hash, file), sq_hash_bytes(&file->mtime, sizeof file->mtime));
+}
+
+sq_hash sq_tile_files_hash(const sq_tile *tile)
+{
+    sq_hash hash = sq_hash_bytes(tile->name, strlen(tile->name));
+    hash = add_file_now(add_file_now(hash, &tile->psf), &tile->calibration);
+    for (int b = 0; b < tile->nband; b++)
+        hash = add_file_now(add_file_now(hash, &tile->band[b].image), &tile->band[b].mask);
+    return hash;
+}
+
 sq_hash sq_tile_index_hash(const sq_tile *tile, int64_t count)
 {
     sq_hash hash = sq_hash_bytes(&count, sizeof count);
@@ -406,11 +438,7 @@ sq_hash sq_tile_index_hash(const sq_tile *tile, int64_t count)
         hash = add_file(add_file(hash, &tile[t].psf), &tile[t].calibration);
         for (int b = 0; b < tile[t].nband; b++) {
             const sq_tile_band *band = &tile[t].band[b];
-            const char *wcs = band->wcs_header ? band->wcs_header : "";
-            int64_t side[2] = {band->nx, band->ny};
-            hash = sq_hash_combine(hash, sq_hash_bytes(band->name, strlen(band->name)));
-            hash = sq_hash_combine(hash, sq_hash_bytes(side, sizeof side));
-            hash = sq_hash_combine(hash, sq_hash_bytes(wcs, strlen(wcs)));
+            hash = add_geometry(hash, band);
             hash = add_file(add_file(hash, &band->image), &band->mask);
         }
     }

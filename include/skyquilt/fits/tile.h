@@ -50,6 +50,9 @@ typedef struct sq_tile {
 } sq_tile;
 
 void sq_tile_clear(sq_tile *tile);
+/* Are all files still as they were recorded (size, mtime)? SQ_ERR_CHANGED otherwise; nothing is
+ * opened. */
+sq_status sq_tile_check(const sq_tile *tile);
 
 /* Names by which files are known (each also with .gz, .bz2 or .fz behind, `.fit` or `.fits`):
  *   SDSS  frame-B-RRRRRR-C-FFFF, psField-RRRRRR-C-FFFF, photoField-RRRRRR-C, fpM-RRRRRR-BC-FFFF;

@@ -7,7 +7,8 @@
  *
  * What a task yields may depend on the configuration, the input, the models, the phase files and
  * the task itself, never on rank, order, attempt, time or other tasks: random numbers are keyed by
- * (seed, phase, patch, realisation).
+ * (seed, phase, patch, realisation). Over tiles nothing may depend on the numbers of patches and
+ * tiles, which change with the selection: later runs take products over under other numbers.
  *
  * Threads: on a rank one thread calls `read` and `close` for the next tasks while another calls
  * `process` and `release` for the present one; `read` may only use what `create`, `load_phase` and

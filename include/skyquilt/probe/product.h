@@ -14,6 +14,9 @@ sq_status sq_product_create(const sq_probe_description *description, sq_product 
 void sq_product_reset(sq_product *product);
 /* The payload of a record (free with sq_free) and the number of rows of all tables. */
 sq_status sq_product_pack(const sq_product *product, void **data, size_t *size, uint64_t *rows);
+/* The rows of all tables of a payload. SQ_ERR_CORRUPT when it does not fit the description. */
+sq_status sq_product_count(const sq_product *product, const void *data, size_t size,
+                           uint64_t *rows);
 double sq_product_seconds(const sq_product *product, sq_probe_clock clock);
 void sq_product_destroy(sq_product *product);
 

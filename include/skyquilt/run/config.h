@@ -20,11 +20,12 @@ typedef struct sq_run_execution {
     double deadline, drain, walltime, flush, progress, watchdog;
     int64_t memory, segment;
     int64_t deflate, max_range, science_attempts, infra_attempts;
+    bool archive; /* keep the products before the merge within the release, for later runs */
     bool shuffle; /* hand tiles out in another order: for tests of order independence */
 } sq_run_execution;
 
 typedef struct sq_run_config {
-    char *probe, *index, *output, *model, *reference;
+    char *probe, *index, *output, *model, *reference, *base;
     sq_config_texts tiles, bands, select;
     sq_config_reals region; /* ra0, ra1, dec0, dec1 in degrees, or empty */
     int precision;          /* sq_precision */
@@ -50,6 +51,8 @@ void sq_run_config_destroy(sq_run_config *config);
 /* Canonical YAML of everything, and of what decides results only. Free with sq_free. */
 sq_status sq_run_config_text(const sq_run_config *config, char **text);
 sq_status sq_run_config_identity(const sq_run_config *config, char **text);
+/* The same without region and select: what decides the product of one patch. */
+sq_status sq_run_config_results(const sq_run_config *config, char **text);
 /* All keys with their meaning, for --help. */
 sq_status sq_run_config_help(FILE *out);
 

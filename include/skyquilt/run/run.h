@@ -42,6 +42,7 @@ enum { SQ_MAX_PARTS = 9999 };
 typedef struct sq_run_options {
     const char *config; /* path of the run configuration */
     const char *output; /* folder instead of the configuration's, or NULL */
+    const char *base;   /* release to take patches over from, instead of the configuration's */
     int force_reduce;   /* make the release again, although it is there */
     int reduce_only;    /* do no tasks: merge what is committed */
     int part, parts;    /* do only this part of so many (from 1), in OUTPUT/part-I-of-N; without
@@ -62,6 +63,7 @@ typedef struct sq_run_verdict {
     char reason[512];
     char output[1024], release[1024];
     uint64_t total, done, failed, quarantined;
+    uint64_t taken;    /* of `done`: taken over from an earlier release */
     uint64_t left_out; /* tiles that a scan of this run could not read */
     int64_t rows;
     sq_hash manifest;

@@ -27,6 +27,7 @@ typedef struct sq_survey {
     uint64_t *cut; /* [parts + 1] base[0] within the part that is planned; NULL: all is */
     sq_hash identity;              /* of configuration, models, tiles, program and libraries */
     sq_hash config_hash, model_hash, index_hash;
+    sq_hash results_hash; /* of the configuration and patch shapes that decide what a patch yields */
     char *identity_text; /* canonical YAML of what decides results */
 } sq_survey;
 

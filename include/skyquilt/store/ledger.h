@@ -20,7 +20,8 @@ typedef enum sq_event_kind {
     SQ_EVENT_START, /* an execution begins: execution, count = ranks, text = host */
     SQ_EVENT_STOP,  /* it ends in order: execution, status, count = 1 when complete, text = reason */
     SQ_EVENT_ATTEMPT,    /* a task is handed out: phase, patch, realisation, attempt */
-    SQ_EVENT_COMMIT,     /* a task is done: + place, rows, input hash */
+    SQ_EVENT_COMMIT,     /* a task is done: + place, rows, input hash; count = 1: taken over from an
+                            earlier release, not computed */
     SQ_EVENT_FAIL,       /* an attempt failed: + status, text = message */
     SQ_EVENT_DEATH,      /* a rank was lost while it executed the task: count = the rank, text = what
                             is known */

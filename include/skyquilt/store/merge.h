@@ -42,6 +42,7 @@ typedef struct sq_merge_task {
     uint32_t tile; /* 0 for maps */
     sq_task_state state;
     uint32_t attempts; /* goes to /run */
+    int taken;         /* from an earlier release, not computed; goes to /run */
     uint64_t rows;     /* of all tables, as committed */
     sq_hash input;
     sq_record_place place;
@@ -65,6 +66,7 @@ typedef struct sq_merge {
     uint64_t memory; /* bytes that a rank may hold for rows and pixels; 0: 128 MiB. Beyond it come
                         the largest record, about 250 bytes a task and a bit a row of its share */
     int deflate;     /* 0 (plain chunks) .. 9 */
+    int archive;     /* keep all records in /run/archive (store/archive.h) */
     /* On rank 0 only. */
     const sq_merge_task *task; /* all tasks of the run, each once, any order */
     int64_t ntask;

@@ -66,6 +66,9 @@ sq_status sq_shard_close(sq_shard *shard);          /* flushes; accepts NULL */
  * *payload is allocated, 64-byte aligned: sq_free. `record`, `payload` and `size` may be NULL. */
 sq_status sq_shard_read(const char *folder, const sq_record_place *place, sq_record *record,
                         void **payload, size_t *size);
+/* The record of so many bytes at a place of any file: of a segment, or of an archive. */
+sq_status sq_record_read(const char *path, uint64_t offset, uint64_t length, sq_record *record,
+                         void **payload, size_t *size);
 /* The header only, checked by its own checksum: cheap. */
 sq_status sq_shard_read_header(const char *folder, const sq_record_place *place, sq_record *record);
 

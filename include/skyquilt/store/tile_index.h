@@ -19,5 +19,10 @@ void sq_tile_index_free(sq_tile *tile, int64_t count);
 /* The identity of the tiles as a whole (names, files, sizes, checksum cards, WCS; not their paths
  * or mtimes). */
 sq_hash sq_tile_index_hash(const sq_tile *tile, int64_t count);
+/* What a tile's patches and the sky under them depend on beside pixels: format, bands, shapes, WCS. */
+sq_hash sq_tile_geometry_hash(const sq_tile *tile);
+/* The files as they stand: sizes, mtimes and checksum cards, without their folders. Equal: nobody
+ * has written them since. */
+sq_hash sq_tile_files_hash(const sq_tile *tile);
 
 #endif
