@@ -108,7 +108,8 @@ static sq_status link_segments(const part_reader *p)
         SQ_TRY(sq_run_path(p->x->shards, e->d_name, to));
         snprintf(relative, sizeof relative, "../" SQ_RUN_PART "/" SQ_RUN_SHARDS "/%.47s", p->part,
                  p->x->options->parts, e->d_name);
-        if (link(from, to) != 0 && errno != EEXIST && symlink(relative, to) != 0) {
+        unlink(to); /* of an earlier merge; the part may have been computed anew since */
+        if (link(from, to) != 0 && symlink(relative, to) != 0) {
             rc = sq_fail(SQ_ERR_IO, "%s: cannot be linked to %s: %s", from, to, strerror(errno));
             goto cleanup;
         }

@@ -101,6 +101,10 @@ def main():
         shutil.rmtree(f"{out}/part-1-of-4")
         call("reduce", yaml, "--output", out, "--quiet", expected=2)
         same(f"{top}/whole", out, "without the parts")
+        # A part that was computed anew: its segments have the names of those that were merged before.
+        call("run", yaml, "--output", out, "--part", "1/4", "--quiet")
+        call("reduce", yaml, "--output", out, "--parts", "4", "--quiet", expected=2)
+        same(f"{top}/whole", out, "with one part anew")
         call("run", yaml, "--output", out, "--quiet", expected=2)
 
         # A part computed for another split, and one of another configuration.
