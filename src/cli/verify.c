@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "cli/commands.h"
+#include "run/inputs.h"
 #include "store/ledger.h"
 #include "store/tile_index.h"
 
@@ -19,20 +20,37 @@ static const char help[] =
     "SYNOPSIS\n"
     "    skyquilt verify [--inputs] PATH...\n\n"
     "DESCRIPTION\n"
-    "    A release file: the XXH3 of all its bytes against the seal in its first 512 bytes; then "
-    "every dataset's\n"
-    "    type, shape, attributes and content against the manifest, and that the columns of a table "
-    "have one\n"
-    "    length. Any flipped bit is found; the line says in which dataset.\n"
-    "    A tile index: that its columns agree with one another.\n"
-    "    An output folder: every line of the ledger, every committed record of the shards, the "
-    "files of finished\n"
-    "    phases, and the release when there is one, which must be the one that the ledger names.\n"
+    "    A release: the XXH3 of all its bytes against the seal in its first 512 bytes, so that any "
+    "flipped bit is\n"
+    "    found, also in attributes, in /run and in HDF5's own structures; then every dataset's "
+    "type, shape,\n"
+    "    attributes and content against the manifest, so that the line says which one, and that "
+    "the columns of a\n"
+    "    table have one length.\n"
+    "    A tile index: the XXH3 of all its bytes against its seal, and that its columns agree with "
+    "one another.\n"
+    "    An output folder: every byte of the ledger (each line has a checksum that covers the line "
+    "before it);\n"
+    "    every record of the shards that the ledger names, header and content; the files of "
+    "finished phases and\n"
+    "    run.yaml, every byte; tiles.h5; and the release when there is one, which must be the one "
+    "that the\n"
+    "    ledger names.\n"
+    "    Not covered: records in shards that no line of the ledger names (a killed run leaves "
+    "some; nothing reads\n"
+    "    them), tiles.bad and exit.json.\n"
     "    Everything is read once, by one process; nothing is written.\n\n"
     "OPTIONS\n"
-    "    --inputs    also check that the input files of a tile index (of a folder: its tiles.h5) "
-    "are there\n"
-    "                with the size and time that were indexed\n\n"
+    "    --inputs    of a tile index, also that its input files are there with the size and time "
+    "that were\n"
+    "                indexed. Of an output folder, also the model against the hash in the ledger, "
+    "every byte; and\n"
+    "                every patch that is done is read again: pixels, masks, PSF and calibration, "
+    "as far as they\n"
+    "                were used, against the hash that was committed with it. Bytes of input files "
+    "that no patch\n"
+    "                used (comments in headers, padding, other HDUs, mask bits without a meaning,\n"
+    "                which NaN it is, denormals) are not covered\n\n"
     "EXIT CODES\n"
     "    0  everything is as it was written\n"
     "    1  usage error\n"
@@ -113,6 +131,10 @@ static void verify_index(session *s, const char *path)
     sq_tile *tile;
     int64_t count;
     int64_t before = s->problems;
+    sq_verify_report report;
+    if (sq_verify_sealed(path, show, s, &report) != SQ_OK && s->problems == before)
+        show_error(s);
+    add(s, &report);
     if (sq_tile_index_read(path, &tile, &count) != SQ_OK) {
         show_error(s);
         return;
@@ -182,6 +204,29 @@ static void verify_ledger(session *s, const char *ledger, const char *shards)
                (long long)report.records, (double)report.bytes / 1e6);
 }
 
+/* What else a run leaves, and what it was made from. */
+static void verify_config(session *s, const char *folder)
+{
+    if (sq_run_verify_config(folder) == SQ_OK)
+        printf("%s/run.yaml: ok\n", folder);
+    else
+        show_error(s);
+}
+
+static void verify_inputs(session *s, const char *folder)
+{
+    sq_inputs_report report;
+    int64_t before = s->problems;
+    sq_status rc = sq_cli_register_probes();
+    if (rc == SQ_OK)
+        rc = sq_run_verify_inputs(folder, show, s, &report);
+    if (rc != SQ_OK)
+        show_error(s);
+    else if (s->problems == before)
+        printf("%s: inputs of %lld patches, %lld model%s: ok\n", folder, (long long)report.patches,
+               (long long)report.models, report.models == 1 ? "" : "s");
+}
+
 static void verify_folder(session *s, const char *folder)
 {
     char ledger[SQ_PATH_MAX], path[SQ_PATH_MAX];
@@ -202,9 +247,12 @@ static void verify_folder(session *s, const char *folder)
         if (facts.has_phase[p])
             verify_phase(s, path, facts.phase[p]);
     }
+    verify_config(s, folder);
     snprintf(path, sizeof path, "%.900s/tiles.h5", folder);
     if (access(path, F_OK) == 0)
         verify_index(s, path);
+    if (s->inputs)
+        verify_inputs(s, folder);
     snprintf(path, sizeof path, "%.900s/release.h5", folder);
     if (access(path, F_OK) == 0)
         verify_release(s, path, facts.has_release ? &facts.release : NULL);
@@ -214,16 +262,17 @@ static void verify_folder(session *s, const char *folder)
     }
 }
 
-/* Releases begin with their seal, HDF5 files without one are taken for an index. */
-static int begins_like_a_release(const char *path)
+/* Both begin with a seal that says what they are. */
+static int begins_like_an_index(const char *path)
 {
-    char first[8] = "";
+    static const char seal[] = "skyquilt data";
+    char first[sizeof seal - 1] = "";
     FILE *file = fopen(path, "rb");
     if (!file)
         return 0;
     size_t n = fread(first, 1, sizeof first, file);
     fclose(file);
-    return n < sizeof first || memcmp(first, "\211HDF\r\n\032\n", sizeof first) != 0;
+    return n == sizeof first && memcmp(first, seal, sizeof first) == 0;
 }
 
 static void verify_path(session *s, const char *path)
@@ -234,10 +283,10 @@ static void verify_path(session *s, const char *path)
         show_error(s);
     } else if (S_ISDIR(info.st_mode)) {
         verify_folder(s, path);
-    } else if (begins_like_a_release(path)) {
-        verify_release(s, path, NULL);
-    } else {
+    } else if (begins_like_an_index(path)) {
         verify_index(s, path);
+    } else {
+        verify_release(s, path, NULL);
     }
 }
 

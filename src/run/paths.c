@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/mem.h"
+
 sq_status sq_run_path(const char *folder, const char *name, char out[SQ_PATH_MAX])
 {
     int n = snprintf(out, SQ_PATH_MAX, "%s/%s", folder, name);
@@ -90,5 +92,44 @@ cleanup:
         fclose(file);
     if (rc != SQ_OK)
         unlink(partial);
+    return rc;
+}
+
+#define SEAL "# xxh3 "
+
+sq_status sq_run_write_sealed(const char *folder, const char *name, const char *text)
+{
+    sq_status rc = SQ_OK;
+    char *sealed = NULL, hash[SQ_HASH_TEXT];
+    size_t size = strlen(text) + sizeof SEAL + SQ_HASH_TEXT + 1;
+    SQ_TRY(SQ_ALLOC(sealed, size, "sealed text"));
+    sq_hash_text(sq_hash_bytes(text, strlen(text)), hash);
+    snprintf(sealed, size, "%s" SEAL "%s\n", text, hash);
+    SQ_TRY(sq_run_write_file(folder, name, sealed));
+cleanup:
+    sq_free(sealed);
+    return rc;
+}
+
+sq_status sq_run_check_sealed(const char *path)
+{
+    enum { MOST = 1 << 20, LAST = sizeof SEAL + SQ_HASH_TEXT - 1 };
+    sq_status rc = SQ_OK;
+    char *text = NULL, last[LAST + 1] = "", hash[SQ_HASH_TEXT];
+    size_t size = 0;
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        return sq_fail(SQ_ERR_IO, "%s: %s", path, strerror(errno));
+    SQ_TRY(SQ_ALLOC(text, MOST, "sealed text"));
+    size = fread(text, 1, MOST, file);
+    if (size >= LAST) {
+        sq_hash_text(sq_hash_bytes(text, size - LAST), hash);
+        snprintf(last, sizeof last, SEAL "%s\n", hash);
+    }
+    if (size < LAST || memcmp(text + size - LAST, last, LAST) != 0)
+        rc = sq_fail(SQ_ERR_CORRUPT, "%s: changed since it was written (XXH3 differs)", path);
+cleanup:
+    sq_free(text);
+    fclose(file);
     return rc;
 }

@@ -22,6 +22,10 @@ sq_status sq_run_make_folder(const char *path);
 /* Write a small file so that it is complete under its name: temporary name, fsync, rename, fsync of
  * the folder. */
 sq_status sq_run_write_file(const char *folder, const char *name, const char *text);
+/* The same for lines of YAML, closed by a comment with their XXH3; and is such a file as it was
+ * written? SQ_ERR_CORRUPT when it is not. */
+sq_status sq_run_write_sealed(const char *folder, const char *name, const char *text);
+sq_status sq_run_check_sealed(const char *path);
 /* The same for a file that stands complete under `from`. */
 sq_status sq_run_settle_file(const char *folder, const char *from, const char *to);
 

@@ -18,7 +18,7 @@ static sq_status begin_folder(execution *x)
     SQ_TRY(sq_verdict_remove(x->folder));
     SQ_TRY(sq_run_path(x->folder, SQ_RUN_CONFIG, config));
     SQ_TRY(sq_run_config_text(x->config, &text));
-    SQ_TRY(sq_run_write_file(x->folder, SQ_RUN_CONFIG, text));
+    SQ_TRY(sq_run_write_sealed(x->folder, SQ_RUN_CONFIG, text));
 cleanup:
     sq_free(text);
     return rc;

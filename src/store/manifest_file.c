@@ -177,22 +177,24 @@ sq_status sq_seal_compute(const char *path, const sq_comm *comm, sq_hash *hash, 
     return rc;
 }
 
-static int seal_text(sq_hash hash, uint64_t bytes, sq_hash manifest, char out[SQ_USER_BLOCK])
+static int seal_text(const char *kind, sq_hash hash, uint64_t bytes, sq_hash manifest,
+                     char out[SQ_USER_BLOCK])
 {
     char content[SQ_HASH_TEXT], list[SQ_HASH_TEXT];
     memset(out, 0, SQ_USER_BLOCK);
     sq_hash_text(hash, content);
     sq_hash_text(manifest, list);
     return snprintf(out, SQ_USER_BLOCK,
-                    "skyquilt release 1\nHDF5 begins at byte %d\nbytes %" PRIu64
+                    "skyquilt %s 1\nHDF5 begins at byte %d\nbytes %" PRIu64
                     "\nxxh3 %s\nmanifest %s\n",
-                    SQ_USER_BLOCK, bytes, content, list);
+                    kind, SQ_USER_BLOCK, bytes, content, list);
 }
 
-sq_status sq_seal_write(const char *path, sq_hash hash, uint64_t bytes, sq_hash manifest)
+static sq_status write_seal(const char *path, const char *kind, sq_hash hash, uint64_t bytes,
+                            sq_hash manifest)
 {
     char block[SQ_USER_BLOCK];
-    seal_text(hash, bytes, manifest, block);
+    seal_text(kind, hash, bytes, manifest, block);
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return sq_fail(SQ_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
@@ -201,7 +203,21 @@ sq_status sq_seal_write(const char *path, sq_hash hash, uint64_t bytes, sq_hash 
     return rc;
 }
 
-sq_status sq_seal_read(const char *path, sq_hash *hash, uint64_t *bytes, sq_hash *manifest)
+sq_status sq_seal_write(const char *path, sq_hash hash, uint64_t bytes, sq_hash manifest)
+{
+    return write_seal(path, "release", hash, bytes, manifest);
+}
+
+sq_status sq_seal_data(const char *path)
+{
+    sq_hash hash;
+    uint64_t bytes;
+    sq_status rc = sq_seal_compute(path, NULL, &hash, &bytes);
+    return rc == SQ_OK ? write_seal(path, "data", hash, bytes, (sq_hash){0}) : rc;
+}
+
+sq_status sq_seal_read(const char *path, const char *kind, sq_hash *hash, uint64_t *bytes,
+                       sq_hash *manifest)
 {
     char block[SQ_USER_BLOCK + 1] = "", again[SQ_USER_BLOCK], content[64] = "", list[64] = "";
     FILE *file = fopen(path, "rb");
@@ -209,18 +225,17 @@ sq_status sq_seal_read(const char *path, sq_hash *hash, uint64_t *bytes, sq_hash
         return sq_fail(SQ_ERR_IO, "%s: %s", path, strerror(errno));
     size_t n = fread(block, 1, SQ_USER_BLOCK, file);
     fclose(file);
-    const char *name = "skyquilt release 1\n";
-    if (n < SQ_USER_BLOCK || memcmp(block, name, 8) != 0)
-        return sq_fail(SQ_ERR_FORMAT, "%s: not a release file", path);
+    if (n < SQ_USER_BLOCK || memcmp(block, "skyquilt", 8) != 0)
+        return sq_fail(SQ_ERR_FORMAT, "%s: not a sealed file of skyquilt", path);
     /* What is read back must print as the same block: so no bit of it can differ unseen. */
     if (sscanf(block,
-               "skyquilt release 1\nHDF5 begins at byte %*d\nbytes %" SCNu64
+               "skyquilt %*s 1\nHDF5 begins at byte %*d\nbytes %" SCNu64
                "\nxxh3 %63s\nmanifest %63s",
                bytes, content, list) != 3 ||
         sq_hash_parse(content, hash) != SQ_OK || sq_hash_parse(list, manifest) != SQ_OK)
         return sq_fail(SQ_ERR_CORRUPT, "%s: the seal in the first %d bytes is damaged", path,
                        SQ_USER_BLOCK);
-    seal_text(*hash, *bytes, *manifest, again);
+    seal_text(kind, *hash, *bytes, *manifest, again);
     if (memcmp(block, again, SQ_USER_BLOCK) != 0)
         return sq_fail(SQ_ERR_CORRUPT, "%s: the seal in the first %d bytes is damaged", path,
                        SQ_USER_BLOCK);

@@ -51,8 +51,12 @@ uint64_t sq_element_sum(const void *data, size_t width, int64_t n, uint64_t firs
 /* Hash of the bytes behind the user block; shared by the ranks when there is a communicator. */
 sq_status sq_seal_compute(const char *path, const sq_comm *comm, sq_hash *hash, uint64_t *bytes);
 sq_status sq_seal_write(const char *path, sq_hash hash, uint64_t bytes, sq_hash manifest);
-/* SQ_ERR_FORMAT when the file does not begin with a seal, SQ_ERR_CORRUPT when the seal itself is
+/* The seal of a file without a manifest. */
+sq_status sq_seal_data(const char *path);
+/* `kind`: "release", or "data" for files without a manifest (its hash is 0).
+ * SQ_ERR_FORMAT when the file does not begin with such a seal, SQ_ERR_CORRUPT when the seal itself is
  * damaged. */
-sq_status sq_seal_read(const char *path, sq_hash *hash, uint64_t *bytes, sq_hash *manifest);
+sq_status sq_seal_read(const char *path, const char *kind, sq_hash *hash, uint64_t *bytes,
+                       sq_hash *manifest);
 
 #endif

@@ -9,6 +9,7 @@
 #include "store/durable_internal.h"
 #include "store/half_internal.h"
 #include "store/hdf5_internal.h"
+#include "store/manifest_internal.h"
 #include "store/tensor_internal.h"
 
 enum { CHUNK_BYTES = 1 << 18, CHUNK_ROWS = 1 << 16 };
@@ -36,7 +37,7 @@ static void destroy(sq_h5 *file)
     sq_free(file);
 }
 
-sq_status sq_h5_create(const char *path, sq_h5 **out)
+static sq_status create(const char *path, int sealed, sq_h5 **out)
 {
     sq_status rc;
     sq_h5 *file = NULL;
@@ -44,10 +45,13 @@ sq_status sq_h5_create(const char *path, sq_h5 **out)
     sq_hdf5_quiet();
     SQ_TRY(SQ_ALLOC(file, 1, "HDF5 file"));
     file->id = -1;
+    file->sealed = sealed;
     SQ_TRY(sq_strdup(&file->path, path));
     SQ_TRY(sq_alloc(&file->partial, strlen(path) + sizeof ".partial", 1, "file name"));
     sprintf(file->partial, "%s.partial", path);
     properties = sq_hdf5_file_properties();
+    if (sealed)
+        H5Pset_userblock(properties, SQ_USER_BLOCK);
     file->id = H5Fcreate(file->partial, H5F_ACC_TRUNC, properties, H5P_DEFAULT);
     if (file->id < 0)
         SQ_TRY(sq_hdf5_fail(file->partial, "cannot create"));
@@ -59,6 +63,16 @@ cleanup:
     if (file)
         destroy(file);
     return rc;
+}
+
+sq_status sq_h5_create(const char *path, sq_h5 **out)
+{
+    return create(path, 0, out);
+}
+
+sq_status sq_h5_create_sealed(const char *path, sq_h5 **out)
+{
+    return create(path, 1, out);
 }
 
 sq_status sq_h5_open(const char *path, sq_h5 **out)
@@ -250,6 +264,8 @@ sq_status sq_h5_close(sq_h5 *file)
     file->id = -1;
     if (rc == SQ_OK && bad < 0)
         rc = sq_hdf5_fail(file->partial ? file->partial : file->path, "cannot close");
+    if (file->sealed && rc == SQ_OK)
+        rc = sq_seal_data(file->partial);
     if (file->partial && rc == SQ_OK)
         rc = sq_durable_rename(file->partial, file->path);
     if (file->partial && rc != SQ_OK)

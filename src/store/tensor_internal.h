@@ -21,6 +21,7 @@ typedef struct growing {
 struct sq_h5 {
     char *path, *partial; /* partial is NULL for a file opened to read */
     hid_t id;
+    int sealed; /* closing adds the seal */
     growing *set;
     size_t count, capacity;
 };

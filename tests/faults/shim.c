@@ -14,6 +14,7 @@
  *   SQ_FAULT_COUNT=FILE  two 64-bit numbers a process, in FILE.RANK: matching calls, faults
  *
  * An allocation that is told to fail returns NULL. Children that are no ranks are left alone. */
+#undef _FILE_OFFSET_BITS /* both names of each call are wanted */
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>

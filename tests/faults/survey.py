@@ -12,7 +12,7 @@ import time
 import h5py
 import numpy as np
 
-ENV = dict(os.environ, OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMP_NUM_THREADS="1",
+ENV = dict(os.environ, OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMP_NUM_THREADS="1", SKYQUILT_WATCHDOG="6",
            OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_io="romio321", OMPI_MCA_btl="self,vader")
 ENV.pop("LD_PRELOAD", None)
 

@@ -28,6 +28,9 @@ int64_t sq_dtype_size(sq_dtype type); /* bytes of an element in a file; 0 when u
 typedef struct sq_h5 sq_h5;
 
 sq_status sq_h5_create(const char *path, sq_h5 **out); /* writes path + ".partial" */
+/* The same with a seal in front, 512 bytes of text with the hash of all bytes behind it, so that
+ * verification finds any flipped bit (see sq_verify_sealed). */
+sq_status sq_h5_create_sealed(const char *path, sq_h5 **out);
 sq_status sq_h5_open(const char *path, sq_h5 **out);   /* read only */
 /* Append rows to dataset `name` (made on first use, with the groups of a name like "a/b"; dim[0] is
  * the number of rows of this call, dim[1..] are the same in every call). F16 data is given as float

@@ -22,6 +22,9 @@ typedef struct sq_verify_report {
  * SQ_ERR_FORMAT when it is not a release. */
 sq_status sq_verify_release(const char *path, sq_verify_problem problem, void *user,
                             sq_verify_report *report);
+/* A file that sq_h5_create_sealed made: the hash of every byte. */
+sq_status sq_verify_sealed(const char *path, sq_verify_problem problem, void *user,
+                           sq_verify_report *report);
 /* An output folder: every line of `ledger`, every committed record in `shards` (bytes and header
  * against the ledger). */
 sq_status sq_verify_run(const char *ledger, const char *shards, sq_verify_problem problem,
