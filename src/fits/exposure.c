@@ -183,6 +183,19 @@ cleanup:
     return rc;
 }
 
+sq_status sq_exposure_check(const sq_exposure *e)
+{
+    sq_status rc = SQ_OK;
+    for (int b = 0; b < e->nband && rc == SQ_OK; b++) {
+        const sq_tile_band *info = e->slot[b].band ? e->slot[b].band->info : NULL;
+        if (info)
+            rc = sq_input_check(&info->image);
+        if (info && rc == SQ_OK && info->mask.path[0])
+            rc = sq_input_check(&info->mask);
+    }
+    return rc;
+}
+
 void sq_exposure_close(sq_exposure *e)
 {
     if (!e)

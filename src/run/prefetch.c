@@ -122,6 +122,11 @@ static sq_status read_item(prefetch *p, prefetched *item)
         place->exposure = p->exposure;
     }
     SQ_TRY(s->config->cls->read(s->self, &item->task, place, &item->input, &item->input_hash));
+    if (place->exposure && (rc = sq_exposure_check(place->exposure)) != SQ_OK) {
+        /* It changed while it was open. */
+        s->config->cls->release(s->self, item->input);
+        item->input = NULL;
+    }
 cleanup:
     return rc;
 }

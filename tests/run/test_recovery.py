@@ -296,6 +296,21 @@ def tiles(top):
     more = len(ledger(out, "reopen")) - reopened
     check(more in (3, 4), f"{more} patches again by name")
     same(want, out, "patches again by name")
+    # Changed while it is open: what was read before is good, the rest of the tile is not.
+    out, c = f"{top}/open", f"{folder}/t00-r.fits"
+    p = start(1, config, out, SQ_TEST_TROUBLE="slow:process:0:0")
+    wait_for(lambda: os.path.exists(f"{out}/ledger") and ledger(out, "start"), "a run over tiles")
+    time.sleep(1)
+    before = os.stat(c)
+    os.utime(c, (before.st_atime, before.st_mtime + 5))
+    finish(p, "a tile that changes")
+    with h5py.File(f"{out}/release.h5") as f:
+        check(set(f["failures/tile"][()]) == {0} and f["patches/state"][0] == 0, "states of a tile that changed while open")
+        check(all(b"t00-r.fits: modified" in r for r in f["failures/reason"][()]), f"reasons {f['failures/reason'][()]}")
+    os.utime(c, ns=(before.st_atime_ns, before.st_mtime_ns))
+    launch(1, config, out, "the changed tile", "--retry-failed")
+    same(want, out, "the changed tile again")
+    out = f"{top}/some"
     for words, reason in ((("--tiles", "t99"), "t99"), (("--patches", "99999"), "99999"), (("--patches", "3-x"), "3-x")):
         text = finish(start(1, config, out, *words), reason)
         check(verdict(out)["exit_code"] == 1 and reason in text, f"{words}: {text}")

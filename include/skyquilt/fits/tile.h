@@ -87,6 +87,9 @@ void sq_exposure_shape(const sq_exposure *exposure, int64_t *nx, int64_t *ny);
 /* Fill a cutout of the reference grid with origin (x0, y0). Parts outside the tile are masked
  * OUTSIDE. The cutout's nband, nx, ny say what is wanted. */
 sq_status sq_exposure_read(sq_exposure *exposure, int64_t x0, int64_t y0, sq_cutout *cutout);
+/* Are the images that are read from still what was indexed (SQ_ERR_CHANGED)? After a read that says
+ * that what was read is good. */
+sq_status sq_exposure_check(const sq_exposure *exposure);
 void sq_exposure_close(sq_exposure *exposure);
 
 #endif
