@@ -173,7 +173,8 @@ static void print_json(const plan *p)
     printf(", \"memory_bytes\": %llu, \"seconds_per_patch\": %.6g, \"read_seconds\": %.6g, "
            "\"core_hours\": %.6g, \"measured\": %d, \"failed\": %d}\n",
            (unsigned long long)(p->measured.resident ? p->measured.resident : s->d.memory),
-           p->seconds, p->measured.read, p->seconds * (double)p->compute / 3600, p->measured.measured,
+           p->seconds, p->measured.read, p->seconds * (double)p->compute / 3600,
+           p->measured.measured,
            p->measured.failed);
 }
 

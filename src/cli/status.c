@@ -48,24 +48,28 @@ static void print_text(const char *folder, const sq_run_state *s)
     printf("%s: %s\n", folder, phase_of_life(s));
     if (s->reason[0])
         printf("    reason      %s\n", s->reason);
-    printf("    tasks       %llu of %llu (%.1f%%)\n    done        %llu\n    failed      %llu\n"
+    printf("    tasks       %llu of %llu (%.1f%%)\n    done        %llu (%llu taken over)\n"
+           "    failed      %llu\n"
            "    quarantined %llu\n    retries     %llu\n    deaths      %llu\n"
            "    executions  %llu (the last with %u ranks)\n    release     %s\n",
            (unsigned long long)settled, (unsigned long long)s->total,
            s->total ? 100.0 * (double)settled / (double)s->total : 0.0, (unsigned long long)s->done,
-           (unsigned long long)s->failed, (unsigned long long)s->quarantined,
-           (unsigned long long)s->retries, (unsigned long long)s->deaths,
+           (unsigned long long)s->taken, (unsigned long long)s->failed,
+           (unsigned long long)s->quarantined, (unsigned long long)s->retries,
+           (unsigned long long)s->deaths,
            (unsigned long long)s->executions, s->ranks, s->reduced ? "made" : "not made yet");
 }
 
 static void print_json(const sq_run_state *s)
 {
     printf(
-        "{\"state\": \"%s\", \"total\": %llu, \"done\": %llu, \"failed\": %llu, \"quarantined\": "
+        "{\"state\": \"%s\", \"total\": %llu, \"done\": %llu, \"taken_over\": %llu, "
+        "\"failed\": %llu, \"quarantined\": "
         "%llu, \"retries\": %llu, \"deaths\": %llu, \"executions\": %llu, \"ranks\": %u, "
         "\"reduced\": %s, \"exit_code\": ",
         phase_of_life(s), (unsigned long long)s->total, (unsigned long long)s->done,
-        (unsigned long long)s->failed, (unsigned long long)s->quarantined,
+        (unsigned long long)s->taken, (unsigned long long)s->failed,
+        (unsigned long long)s->quarantined,
         (unsigned long long)s->retries, (unsigned long long)s->deaths,
         (unsigned long long)s->executions, s->ranks, s->reduced ? "true" : "false");
     if (s->has_verdict)

@@ -45,14 +45,14 @@ static const sq_config_field execution_fields[] = {
     {"infra_attempts", SQ_CONFIG_INT, EXECUTION(infra_attempts), 0, 1, 100, NULL, NULL,
      "attempts at a patch that storage or memory fails"},
     {"archive", SQ_CONFIG_BOOL, EXECUTION(archive), 0, 0, 0, NULL, NULL,
-     "keep the products of all patches within the release (/run/archive): a later run can take them "
-     "over from it alone"},
+     "keep the products of all patches within the release (/run/archive): a later run can take "
+     "them over from it alone"},
     {"shuffle", SQ_CONFIG_BOOL, EXECUTION(shuffle), 0, 0, 0, NULL, NULL,
      "hand out tiles in a scrambled order (results do not change)"},
     {.key = NULL}};
 
-/* The first RESULTS entries decide what a patch yields, the first IDENTITY the results as a whole; the others do not, or only through the contents of a
- * file. */
+/* The first RESULTS entries decide what a patch yields, the first IDENTITY the results as a whole;
+ * the others do not, or only through the contents of a file. */
 enum { IDENTITY = 9, RESULTS = 7, OTHERS = 5, BASE = IDENTITY + OTHERS };
 static const sq_config_field base_fields[BASE] = {
     {"probe", SQ_CONFIG_TEXT, AT(probe), 1, 0, 0, NULL, NULL, "what to run: a registered probe"},

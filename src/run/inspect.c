@@ -26,6 +26,7 @@ static sq_status visit(void *user, const sq_event *e, int64_t line)
         break;
     case SQ_EVENT_COMMIT:
         s->done++;
+        s->taken += e->count;
         break;
     case SQ_EVENT_QUARANTINE:
         s->quarantined += e->count > 0;

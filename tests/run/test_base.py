@@ -225,7 +225,7 @@ def kill_case(top, s, base):
     call("run", s.yaml(), "--output", out, "--base", f"{base}/release.h5", "--quiet", ranks=3)
     same(whole, out, "killed")
     check(counts(out)["taken_over"] == counts(out)["total"], f"killed: {counts(out)}")
-    call("status", out)
+    check(json.loads(call("status", "--json", out))["taken_over"] >= counts(out)["total"], "status")
 
 
 def map_case(top):

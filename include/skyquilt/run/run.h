@@ -82,6 +82,7 @@ sq_status sq_run_folder(const sq_run_options *options, char folder[1024]);
 /* What the ledger of an output folder says, while a run goes on or after it. Local. */
 typedef struct sq_run_state {
     uint64_t total, done, failed, quarantined, deaths, retries, executions;
+    uint64_t taken;             /* of `done`: taken over from an earlier release */
     uint32_t ranks;             /* of the last execution */
     int running;                /* an execution has begun and not ended in order */
     int reduced;                /* a release stands */
