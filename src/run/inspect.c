@@ -7,6 +7,21 @@
 #include "run/verdict.h"
 #include "store/ledger.h"
 
+static void take(uint64_t *from, uint64_t n)
+{
+    *from -= n < *from ? n : *from;
+}
+
+static void reopen(sq_run_state *s, const sq_event *e)
+{
+    if (e->count) {
+        take(&s->done, e->rows);
+        take(&s->failed, e->count - e->rows);
+    } else {
+        take(e->attempt == 0 ? &s->done : e->attempt == 1 ? &s->failed : &s->quarantined, 1);
+    }
+}
+
 static sq_status visit(void *user, const sq_event *e, int64_t line)
 {
     sq_run_state *s = user;
@@ -38,13 +53,16 @@ static sq_status visit(void *user, const sq_event *e, int64_t line)
     case SQ_EVENT_DEATH:
         s->deaths++;
         break;
+    case SQ_EVENT_REOPEN:
+        s->reduced = 0;
+        reopen(s, e);
+        break;
     case SQ_EVENT_REDUCE:
         s->reduced = 1;
         break;
     case SQ_EVENT_ATTEMPT:
     case SQ_EVENT_BARRIER:
     case SQ_EVENT_NOTE:
-    case SQ_EVENT_REOPEN:
     case SQ_EVENT_COUNT:
         break;
     }

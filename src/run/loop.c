@@ -211,8 +211,10 @@ static sq_status void_later_phases(control *c, int phase, sq_hash hash, int *fou
                       .execution = c->setup->execution,
                       .phase = (uint32_t)later,
                       .patch = c->plan[later].base[0]};
-        for (size_t i = 0; i < j->tasks; i++)
+        for (size_t i = 0; i < j->tasks; i++) {
             e.count += j->task[i].phase == later;
+            e.rows += j->task[i].phase == later && j->task[i].state == SQ_TASK_DONE;
+        }
         if (!e.count)
             continue;
         *found = 1;

@@ -218,7 +218,8 @@ static sq_status reopen_chosen(execution *x, const choice *c, const char *why)
                       .execution = j->executions + 1,
                       .phase = (uint32_t)task.phase,
                       .patch = task.patch,
-                      .realisation = task.realisation};
+                      .realisation = task.realisation,
+                      .attempt = (uint32_t)j->task[i].state};
         snprintf(e.text, sizeof e.text, "%s", why);
         SQ_TRY(sq_ledger_append(x->ledger, &e));
         count++;

@@ -241,6 +241,8 @@ def deadly_patch(top, want, fast):
     # Where a phase's file changes, what was made from it is void; everything else stays.
     launch(2, fast, folder, "retry", "--retry-failed")
     same(want, folder, "after a retry")
+    text = subprocess.run([PROGRAM, "status", "--json", folder], env=ENV, stdout=subprocess.PIPE, text=True).stdout
+    check('"done": 175, "failed": 0, "quarantined": 0' in text, f"status after a retry: {text}")
     lines = len(open(f"{folder}/ledger").readlines())
     launch(1, fast, folder, "nothing to retry", "--retry-failed")
     check(len(ledger(folder, "reopen")) == 2 and len(open(f"{folder}/ledger").readlines()) <= lines + 3, "a retry of nothing")

@@ -31,7 +31,8 @@ typedef enum sq_event_kind {
                         manifest */
     SQ_EVENT_NOTE,   /* text; ignored by replay */
     SQ_EVENT_REOPEN, /* what was said about the task before is void, its deaths too: text = why;
-                        count > 0: about every task of the phase */
+                        attempt = 0 done, 1 failed, 2 quarantined before; count > 0: about every
+                        task of the phase, of which rows were done */
     SQ_EVENT_COUNT
 } sq_event_kind;
 
