@@ -1,5 +1,5 @@
-/* Before an execution begins: what deaths and wishes say about tasks that were tried before. Rank 0,
- * with the ledger open and replayed. */
+/* Before an execution begins: what deaths and wishes say about tasks that were tried before. Rank
+ * 0, with the ledger open and replayed. */
 #ifndef SQ_RUN_RETRY_H
 #define SQ_RUN_RETRY_H
 

@@ -92,8 +92,8 @@ static void look_at_task(double now)
         if (!sq_present_get((present_place)i, &t) || now - t.since <= dog.task_limit)
             continue;
         sq_present_note_hang((present_place)i);
-        snprintf(text, sizeof text, "phase %d, patch %llu has taken %.0f s: it hangs",
-                 t.task.phase, (unsigned long long)t.task.patch, now - t.since);
+        snprintf(text, sizeof text, "phase %d, patch %llu has taken %.0f s: it hangs", t.task.phase,
+                 (unsigned long long)t.task.patch, now - t.since);
         leave(text);
     }
 }
