@@ -23,6 +23,7 @@ static const command commands[] = {
     {"compare", "what changed between two releases", sq_cli_compare},
     {"report", "a release on one page", sq_cli_report},
     {"simulate", "make tiles with truth, and training sets", sq_cli_simulate},
+    {"n0", "noise of lensing reconstruction", sq_cli_n0},
     {"model", "show what an ONNX file needs, or run it", sq_cli_model},
     {"bench", "measure what the machine and the engine reach", sq_cli_bench},
     {"doctor", "check the environment", sq_cli_doctor},
