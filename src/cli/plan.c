@@ -54,7 +54,7 @@ typedef struct plan {
     const char *config;
     const char *base;
     int measure, ranks, json, verbose;
-    base_count taken;
+    sq_base_count taken;
     double rate;
     sq_run_config *run;
     sq_survey *survey;
@@ -107,7 +107,7 @@ static sq_status make(plan *p)
         p->base = p->run->base;
     if (p->base)
         SQ_TRY(sq_cli_plan_base(p->survey, p->base, &p->taken));
-    p->compute = p->tasks - p->taken.total[BASE_SAME];
+    p->compute = p->tasks - p->taken.total[SQ_BASE_SAME];
     p->seconds = p->rate;
     if (p->rate <= 0 && p->measure > 0) {
         SQ_TRY(sq_measure_rate(p->survey, p->measure, &p->measured));

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-sq_status sq_cli_plan_base(const sq_survey *survey, const char *release, base_count *count)
+sq_status sq_cli_plan_base(const sq_survey *survey, const char *release, sq_base_count *count)
 {
     char path[64] = "/tmp/skyquilt-base-XXXXXX";
     int fd = mkstemp(path);
@@ -19,12 +19,12 @@ sq_status sq_cli_plan_base(const sq_survey *survey, const char *release, base_co
 }
 
 /* "3 input, 2 new"; nothing for what is taken over. */
-static void print_reasons(const base_count *count, int64_t tile)
+static void print_reasons(const sq_base_count *count, int64_t tile)
 {
     const char *separator = "";
-    for (int r = 0; r < BASE_REASONS; r++) {
+    for (int r = 0; r < SQ_BASE_REASONS; r++) {
         uint64_t n = tile < 0 ? count->total[r] : count->tile[r][tile];
-        if (r == BASE_SAME || !n)
+        if (r == SQ_BASE_SAME || !n)
             continue;
         printf("%s%llu %s", separator, (unsigned long long)n, sq_base_reason_name[r]);
         separator = ", ";
@@ -32,20 +32,20 @@ static void print_reasons(const base_count *count, int64_t tile)
     printf("\n");
 }
 
-static uint64_t redone(const base_count *count, int64_t tile)
+static uint64_t redone(const sq_base_count *count, int64_t tile)
 {
     uint64_t n = 0;
-    for (int r = 0; r < BASE_REASONS; r++) {
-        if (r != BASE_SAME)
+    for (int r = 0; r < SQ_BASE_REASONS; r++) {
+        if (r != SQ_BASE_SAME)
             n += tile < 0 ? count->total[r] : count->tile[r][tile];
     }
     return n;
 }
 
-void sq_cli_plan_base_text(const sq_survey *survey, const base_count *count, int verbose)
+void sq_cli_plan_base_text(const sq_survey *survey, const sq_base_count *count, int verbose)
 {
     printf("    taken over      %llu\n    redone          %llu",
-           (unsigned long long)count->total[BASE_SAME], (unsigned long long)redone(count, -1));
+           (unsigned long long)count->total[SQ_BASE_SAME], (unsigned long long)redone(count, -1));
     if (!redone(count, -1)) {
         printf("\n");
         return;
@@ -60,9 +60,9 @@ void sq_cli_plan_base_text(const sq_survey *survey, const base_count *count, int
     }
 }
 
-void sq_cli_plan_base_json(const base_count *count)
+void sq_cli_plan_base_json(const sq_base_count *count)
 {
-    for (int r = 0; r < BASE_REASONS; r++)
+    for (int r = 0; r < SQ_BASE_REASONS; r++)
         printf("%s\"%s\": %llu", r ? ", " : "{", sq_base_reason_name[r],
                (unsigned long long)count->total[r]);
     printf("}");

@@ -6,10 +6,10 @@
 #include "run/base.h"
 
 /* Reads the inputs of tiles whose files were written since. count: sq_base_count_clear. */
-sq_status sq_cli_plan_base(const sq_survey *survey, const char *release, base_count *count);
+sq_status sq_cli_plan_base(const sq_survey *survey, const char *release, sq_base_count *count);
 /* With `verbose` a line for each tile of which something is redone. */
-void sq_cli_plan_base_text(const sq_survey *survey, const base_count *count, int verbose);
+void sq_cli_plan_base_text(const sq_survey *survey, const sq_base_count *count, int verbose);
 /* One object. */
-void sq_cli_plan_base_json(const base_count *count);
+void sq_cli_plan_base_json(const sq_base_count *count);
 
 #endif

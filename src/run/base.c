@@ -20,7 +20,7 @@
 
 enum { HEX = SQ_HASH_TEXT - 1 };
 
-const char *const sq_base_reason_name[BASE_REASONS] = {
+const char *const sq_base_reason_name[SQ_BASE_REASONS] = {
     "taken over", "input read first", "code",       "model", "configuration", "input",
     "new",        "failed before",    "record lost"};
 
@@ -38,7 +38,7 @@ typedef struct old_release {
     const sq_survey *survey; /* the present one */
     const char *path;
     sq_hash identity;
-    base_reason differs; /* of all its tasks; BASE_SAME: nothing does */
+    sq_base_reason differs; /* of all its tasks; SQ_BASE_SAME: nothing does */
     int64_t tasks, tiles;
     uint32_t *phase, *realisation, *tile, *state;
     uint64_t *patch;
@@ -89,10 +89,10 @@ static sq_status read_provenance(old_release *o, sq_h5 *h5)
     SQ_TRY(read_hash(h5, "provenance/identity", &o->identity));
     SQ_TRY(read_hash(h5, "provenance/results_hash", &results));
     SQ_TRY(read_hash(h5, "provenance/model_hash", &model));
-    o->differs = strcmp(software, sq_survey_software()) != 0 ? BASE_CODE
-                 : !sq_hash_equal(model, s->model_hash)      ? BASE_MODEL
-                 : !sq_hash_equal(results, s->results_hash)  ? BASE_CONFIG
-                                                             : BASE_SAME;
+    o->differs = strcmp(software, sq_survey_software()) != 0 ? SQ_BASE_CODE
+                 : !sq_hash_equal(model, s->model_hash)      ? SQ_BASE_MODEL
+                 : !sq_hash_equal(results, s->results_hash)  ? SQ_BASE_CONFIG
+                                                             : SQ_BASE_SAME;
 cleanup:
     sq_free(software);
     return rc;
@@ -339,7 +339,7 @@ static int same_text(const char *hex, sq_hash hash)
 }
 
 /* Where the record of row i lies. */
-static int find_place(const old_release *o, int64_t i, base_entry *e)
+static int find_place(const old_release *o, int64_t i, sq_base_entry *e)
 {
     if (!o->record) {
         e->offset = o->offset[i];
@@ -358,36 +358,36 @@ static int find_place(const old_release *o, int64_t i, base_entry *e)
 
 /* What becomes of row i, whose tile is `now` in the present survey. Fills *e when it may be taken
  * over. */
-static base_reason judge(const old_release *o, int64_t i, uint32_t now, uint64_t patch,
-                         base_entry *e)
+static sq_base_reason judge(const old_release *o, int64_t i, uint32_t now, uint64_t patch,
+                            sq_base_entry *e)
 {
     const sq_survey *s = o->survey;
     char text[SQ_HASH_TEXT] = "";
-    if (o->differs != BASE_SAME)
+    if (o->differs != SQ_BASE_SAME)
         return o->differs;
     if (s->ntile &&
         !same_text(o->geometry + (int64_t)o->tile[i] * HEX, sq_tile_geometry_hash(&s->tile[now])))
-        return BASE_INPUT;
+        return SQ_BASE_INPUT;
     if (o->state[i] != SQ_TASK_DONE)
-        return BASE_FAILED;
-    *e = (base_entry){.index = sq_survey_index(s, (int)o->phase[i], patch, o->realisation[i]),
-                      .patch = o->patch[i],
-                      .phase = o->phase[i],
-                      .realisation = o->realisation[i]};
+        return SQ_BASE_FAILED;
+    *e = (sq_base_entry){.index = sq_survey_index(s, (int)o->phase[i], patch, o->realisation[i]),
+                         .patch = o->patch[i],
+                         .phase = o->phase[i],
+                         .realisation = o->realisation[i]};
     memcpy(text, o->input + i * HEX, HEX);
     if (sq_hash_parse(text, &e->input) != SQ_OK || !find_place(o, i, e))
-        return BASE_LOST;
+        return SQ_BASE_LOST;
     e->same_files = s->ntile && same_text(o->files + (int64_t)o->tile[i] * HEX,
                                           sq_tile_files_hash(&s->tile[now]));
-    return e->same_files ? BASE_SAME : BASE_CHECK;
+    return e->same_files ? SQ_BASE_SAME : SQ_BASE_CHECK;
 }
 
 typedef struct entry_list {
-    base_entry *entry;
+    sq_base_entry *entry;
     size_t count, capacity;
 } entry_list;
 
-static sq_status match_tasks(const old_release *o, entry_list *list, base_count *count)
+static sq_status match_tasks(const old_release *o, entry_list *list, sq_base_count *count)
 {
     sq_status rc = SQ_OK;
     const sq_survey *s = o->survey;
@@ -400,39 +400,39 @@ static sq_status match_tasks(const old_release *o, entry_list *list, base_count 
         if (patch >= s->base[p][now + 1])
             continue;
         SQ_TRY(SQ_GROW(list->entry, list->capacity, list->count + 1, "entries of the base"));
-        base_reason reason = judge(o, i, (uint32_t)now, patch, &list->entry[list->count]);
+        sq_base_reason reason = judge(o, i, (uint32_t)now, patch, &list->entry[list->count]);
         count->tile[reason][now]++;
-        list->count += reason == BASE_SAME || reason == BASE_CHECK;
+        list->count += reason == SQ_BASE_SAME || reason == SQ_BASE_CHECK;
     }
 cleanup:
     return rc;
 }
 
 /* What the earlier release knows nothing of. */
-static void count_new(const sq_survey *s, base_count *count)
+static void count_new(const sq_survey *s, sq_base_count *count)
 {
     for (uint32_t t = 0; t < s->parts; t++) {
         uint64_t tasks = 0;
         for (int p = 0; p < s->d.nphase; p++)
             tasks += (s->base[p][t + 1] - s->base[p][t]) * s->d.phase[p].realisations;
-        for (int r = 0; r < BASE_REASONS; r++)
-            tasks -= r == BASE_NEW ? 0 : count->tile[r][t];
-        count->tile[BASE_NEW][t] = tasks;
-        for (int r = 0; r < BASE_REASONS; r++)
+        for (int r = 0; r < SQ_BASE_REASONS; r++)
+            tasks -= r == SQ_BASE_NEW ? 0 : count->tile[r][t];
+        count->tile[SQ_BASE_NEW][t] = tasks;
+        for (int r = 0; r < SQ_BASE_REASONS; r++)
             count->total[r] += count->tile[r][t];
     }
 }
 
-void sq_base_count_clear(base_count *count)
+void sq_base_count_clear(sq_base_count *count)
 {
-    for (int r = 0; r < BASE_REASONS; r++)
+    for (int r = 0; r < SQ_BASE_REASONS; r++)
         sq_free(count->tile[r]);
-    *count = (base_count){.total = {0}};
+    *count = (sq_base_count){.total = {0}};
 }
 
 static int by_index(const void *a, const void *b)
 {
-    const base_entry *x = a, *y = b;
+    const sq_base_entry *x = a, *y = b;
     if (x->phase != y->phase)
         return x->phase < y->phase ? -1 : 1;
     return (x->index > y->index) - (x->index < y->index);
@@ -453,13 +453,13 @@ static sq_status write_entries(const old_release *o, const entry_list *list, con
 }
 
 sq_status sq_base_make(const sq_survey *survey, const char *release, const char *path,
-                       base_count *count)
+                       sq_base_count *count)
 {
     sq_status rc = SQ_OK;
     old_release o = {.survey = survey, .path = release};
     entry_list list = {0};
-    *count = (base_count){.total = {0}};
-    for (int r = 0; r < BASE_REASONS; r++)
+    *count = (sq_base_count){.total = {0}};
+    for (int r = 0; r < SQ_BASE_REASONS; r++)
         SQ_TRY(SQ_ALLOC(count->tile[r], survey->parts + 1, "counts"));
     SQ_TRY(read_release(&o));
     SQ_TRY(find_records(&o));
@@ -478,23 +478,23 @@ cleanup:
 
 /* ---- On the ranks that compute ---- */
 
-struct run_base {
+struct sq_base {
     const sq_survey *survey;
     char release[SQ_PATH_MAX], shards[SQ_PATH_MAX];
     void *map;
     size_t bytes, count;
     const sq_hash *phase_hash;
-    base_entry *entry;
+    sq_base_entry *entry;
     int phases;          /* later ones depend on files that are not the earlier ones */
     uint32_t tile;       /* whose files were looked at last */
     int looked, trusted; /* at any; and what was found */
 };
 
 sq_status sq_base_open(const sq_survey *survey, const char *release, const char *path,
-                       run_base **out)
+                       sq_base **out)
 {
     sq_status rc = SQ_OK;
-    run_base *b = NULL;
+    sq_base *b = NULL;
     struct stat info;
     size_t head = SQ_MAX_PHASES * sizeof *b->phase_hash;
     char folder[SQ_PATH_MAX];
@@ -531,7 +531,7 @@ cleanup:
     return rc;
 }
 
-void sq_base_close(run_base *b)
+void sq_base_close(sq_base *b)
 {
     if (!b)
         return;
@@ -540,16 +540,16 @@ void sq_base_close(run_base *b)
     sq_free(b);
 }
 
-const base_entry *sq_base_find(const run_base *b, int phase, uint64_t index)
+const sq_base_entry *sq_base_find(const sq_base *b, int phase, uint64_t index)
 {
-    base_entry key = {.phase = (uint32_t)phase, .index = index};
+    sq_base_entry key = {.phase = (uint32_t)phase, .index = index};
     if (!b || phase >= b->phases)
         return NULL;
-    const base_entry *entry = bsearch(&key, b->entry, b->count, sizeof key, by_index);
+    const sq_base_entry *entry = bsearch(&key, b->entry, b->count, sizeof key, by_index);
     return entry && entry->length ? entry : NULL;
 }
 
-int sq_base_trusts(run_base *b, const base_entry *e)
+int sq_base_trusts(sq_base *b, const sq_base_entry *e)
 {
     if (!e->same_files)
         return 0;
@@ -564,13 +564,13 @@ int sq_base_trusts(run_base *b, const base_entry *e)
     return b->trusted;
 }
 
-void sq_base_set_phase(run_base *b, int phase, sq_hash hash)
+void sq_base_set_phase(sq_base *b, int phase, sq_hash hash)
 {
     if (b && !sq_hash_equal(hash, b->phase_hash[phase]) && phase + 1 < b->phases)
         b->phases = phase + 1;
 }
 
-sq_status sq_base_read(run_base *b, const base_entry *e, sq_record *record, void **payload,
+sq_status sq_base_read(sq_base *b, const sq_base_entry *e, sq_record *record, void **payload,
                        size_t *size)
 {
     sq_status rc = SQ_OK;

@@ -4,13 +4,13 @@
 
 typedef struct checker {
     const sq_survey *survey;
-    run_base *base;
+    sq_base *base;
     prefetch *reader;
-    base_count *count;
+    sq_base_count *count;
 } checker;
 
 /* Whether the input is what it was; one that cannot be read is not. */
-static sq_status same_input(checker *c, const sq_task *task, const base_entry *entry, int *same)
+static sq_status same_input(checker *c, const sq_task *task, const sq_base_entry *entry, int *same)
 {
     prefetched *item = NULL;
     sq_status rc = sq_prefetch_ask(c->reader, task, 0);
@@ -27,15 +27,15 @@ static sq_status check_task(checker *c, int phase, uint64_t index)
 {
     int same;
     sq_task task = sq_survey_task(c->survey, phase, index);
-    const base_entry *entry = sq_base_find(c->base, phase, index);
+    const sq_base_entry *entry = sq_base_find(c->base, phase, index);
     if (!entry || sq_base_trusts(c->base, entry))
         return SQ_OK;
     sq_status rc = same_input(c, &task, entry, &same);
     if (rc != SQ_OK)
         return rc;
     uint32_t tile = sq_survey_tile_of(c->survey, phase, task.patch);
-    base_reason from = entry->same_files ? BASE_SAME : BASE_CHECK,
-                to = same ? BASE_SAME : BASE_INPUT;
+    sq_base_reason from = entry->same_files ? SQ_BASE_SAME : SQ_BASE_CHECK,
+                   to = same ? SQ_BASE_SAME : SQ_BASE_INPUT;
     c->count->tile[from][tile]--;
     c->count->total[from]--;
     c->count->tile[to][tile]++;
@@ -44,7 +44,7 @@ static sq_status check_task(checker *c, int phase, uint64_t index)
 }
 
 sq_status sq_base_check_inputs(const sq_survey *survey, const char *release, const char *path,
-                               base_count *count)
+                               sq_base_count *count)
 {
     sq_status rc = SQ_OK;
     checker c = {.survey = survey, .count = count};

@@ -330,13 +330,13 @@ static sq_status compare_base(execution *x)
     sq_status rc = SQ_OK;
     char path[SQ_PATH_MAX], text[512] = "";
     const char *release = base_of(x);
-    base_count count = {.total = {0}};
+    sq_base_count count = {.total = {0}};
     SQ_TRY(sq_run_path(x->folder, SQ_RUN_BASE, path));
     unlink(path);
     if (!release)
         return SQ_OK;
     SQ_TRY(sq_base_make(x->survey, release, path, &count));
-    for (int r = 0; r < BASE_REASONS; r++) {
+    for (int r = 0; r < SQ_BASE_REASONS; r++) {
         size_t used = strlen(text);
         if (count.total[r])
             snprintf(text + used, sizeof text - used, "%s%llu %s", used ? ", " : "",

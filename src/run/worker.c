@@ -27,7 +27,7 @@ struct run_worker {
     char shards[SQ_PATH_MAX];
     sq_shard *shard;
     prefetch *reader;
-    run_base *base; /* NULL: none */
+    sq_base *base; /* NULL: none */
     sq_product *product;
     held_task *queue; /* not yet asked of the reader */
     size_t head, count, capacity;
@@ -330,7 +330,7 @@ cleanup:
 
 /* The record of an earlier run under this task's name, with the seconds that this took. One that
  * cannot be had is said and computed again: result->taken stays 0. */
-static sq_status take_over(run_worker *w, const base_entry *entry, const sq_task *task,
+static sq_status take_over(run_worker *w, const sq_base_entry *entry, const sq_task *task,
                            double read_seconds, wire_result *result)
 {
     sq_status rc = SQ_OK;
@@ -364,7 +364,7 @@ cleanup:
     return rc;
 }
 
-static const base_entry *find_base(const run_worker *w, const sq_task *task)
+static const sq_base_entry *find_base(const run_worker *w, const sq_task *task)
 {
     return sq_base_find(
         w->base, task->phase,
@@ -379,7 +379,7 @@ static sq_status take_next(run_worker *w, int *taken)
     if (!w->base || !w->count)
         return SQ_OK;
     const sq_task *task = &w->queue[w->head].task;
-    const base_entry *entry = find_base(w, task);
+    const sq_base_entry *entry = find_base(w, task);
     double start = sq_now();
     if (!entry || !sq_base_trusts(w->base, entry))
         return SQ_OK;
@@ -417,7 +417,7 @@ static sq_status process(run_worker *w, prefetched *item)
             SQ_TRY(say_started(w, task));
         sq_error_clear();
         sq_present_begin(PRESENT_PROCESS, task);
-        const base_entry *entry = find_base(w, task);
+        const sq_base_entry *entry = find_base(w, task);
         if (entry && sq_hash_equal(entry->input, item->input_hash))
             result.status = (int32_t)take_over(w, entry, task, item->seconds, &result);
         if (!result.taken && result.status == SQ_OK)

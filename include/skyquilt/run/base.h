@@ -23,21 +23,21 @@
 #define SQ_RUN_BASE "base.index"
 
 /* Why tasks are not taken over. */
-typedef enum base_reason {
-    BASE_SAME,  /* files unchanged: taken over without reading them */
-    BASE_CHECK, /* files written since: taken over where the pixels that are read are the same */
-    BASE_CODE,
-    BASE_MODEL,
-    BASE_CONFIG,
-    BASE_INPUT,  /* another geometry; in a plan also: other pixels */
-    BASE_NEW,    /* the earlier release has no such patch */
-    BASE_FAILED, /* it has no product of it */
-    BASE_LOST,   /* its record is gone */
-    BASE_REASONS
-} base_reason;
-extern const char *const sq_base_reason_name[BASE_REASONS];
+typedef enum sq_base_reason {
+    SQ_BASE_SAME,  /* files unchanged: taken over without reading them */
+    SQ_BASE_CHECK, /* files written since: taken over where the pixels that are read are the same */
+    SQ_BASE_CODE,
+    SQ_BASE_MODEL,
+    SQ_BASE_CONFIG,
+    SQ_BASE_INPUT,  /* another geometry; in a plan also: other pixels */
+    SQ_BASE_NEW,    /* the earlier release has no such patch */
+    SQ_BASE_FAILED, /* it has no product of it */
+    SQ_BASE_LOST,   /* its record is gone */
+    SQ_BASE_REASONS
+} sq_base_reason;
+extern const char *const sq_base_reason_name[SQ_BASE_REASONS];
 
-typedef struct base_entry {
+typedef struct sq_base_entry {
     uint64_t index; /* of the task in this survey */
     uint64_t patch; /* in the earlier one */
     uint32_t phase, realisation;
@@ -45,39 +45,39 @@ typedef struct base_entry {
     sq_hash input;
     uint64_t offset, length;       /* of the record in its file */
     char segment[SQ_SEGMENT_NAME]; /* "": in the archive of the release itself */
-} base_entry;
+} sq_base_entry;
 
-typedef struct base_count {
-    uint64_t *tile[BASE_REASONS]; /* [parts] */
-    uint64_t total[BASE_REASONS];
-} base_count;
+typedef struct sq_base_count {
+    uint64_t *tile[SQ_BASE_REASONS]; /* [parts] */
+    uint64_t total[SQ_BASE_REASONS];
+} sq_base_count;
 
 /* Rank 0: compare and write the entries to `path`. `release`: the earlier one. SQ_ERR_CONFIG when
  * it is no release, or has neither shards nor an archive. count: sq_base_count_clear. */
 sq_status sq_base_make(const sq_survey *survey, const char *release, const char *path,
-                       base_count *count);
-void sq_base_count_clear(base_count *count);
+                       sq_base_count *count);
+void sq_base_count_clear(sq_base_count *count);
 
 /* For a plan: read the inputs that a run would read to decide, and count their tasks as taken over
  * or redone. Those of later phases stay undecided when the probe has a phase file. */
 sq_status sq_base_check_inputs(const sq_survey *survey, const char *release, const char *path,
-                               base_count *count);
+                               sq_base_count *count);
 
-typedef struct run_base run_base;
+typedef struct sq_base sq_base;
 
 /* *out = NULL when there is no such file. */
 sq_status sq_base_open(const sq_survey *survey, const char *release, const char *path,
-                       run_base **out);
+                       sq_base **out);
 /* The entry of a task, NULL when it cannot be taken over; `base` may be NULL. */
-const base_entry *sq_base_find(const run_base *base, int phase, uint64_t index);
+const sq_base_entry *sq_base_find(const sq_base *base, int phase, uint64_t index);
 /* Whether the files of the task's tile need not be read. */
-int sq_base_trusts(run_base *base, const base_entry *entry);
+int sq_base_trusts(sq_base *base, const sq_base_entry *entry);
 /* The file of a phase is this: what comes later cannot be taken over when it was another. */
-void sq_base_set_phase(run_base *base, int phase, sq_hash hash);
+void sq_base_set_phase(sq_base *base, int phase, sq_hash hash);
 /* The product and what stands beside it; *payload: sq_free. SQ_ERR_CORRUPT or SQ_ERR_IO when it
  * cannot be read or is another task's: then it is not found any more. */
-sq_status sq_base_read(run_base *base, const base_entry *entry, sq_record *record, void **payload,
+sq_status sq_base_read(sq_base *base, const sq_base_entry *entry, sq_record *record, void **payload,
                        size_t *size);
-void sq_base_close(run_base *base);
+void sq_base_close(sq_base *base);
 
 #endif
