@@ -1,5 +1,6 @@
 #include "base/clock.h"
 
+#include <stdio.h>
 #include <time.h>
 
 static double seconds(clockid_t id)
@@ -17,6 +18,19 @@ double sq_now(void)
 double sq_cpu_now(void)
 {
     return seconds(CLOCK_THREAD_CPUTIME_ID);
+}
+
+double sq_busy_now(void)
+{
+    double now = sq_now();
+    long long ran, waited;
+    FILE *file = fopen("/proc/thread-self/schedstat", "r");
+    if (!file)
+        return now;
+    if (fscanf(file, "%lld %lld", &ran, &waited) == 2)
+        now -= 1e-9 * (double)waited;
+    fclose(file);
+    return now;
 }
 
 double sq_wall(void)

@@ -1,9 +1,11 @@
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "base/clock.h"
@@ -118,6 +120,47 @@ static void test_try(void **state)
     assert_int_equal(reached, 1);
 }
 
+static void *spin(void *stop)
+{
+    volatile double sink = 0;
+    while (!*(volatile int *)stop)
+        sink += 1;
+    return NULL;
+}
+
+/* Beside a thread that spins on the same core, waiting for the core does not count; sleeping does. */
+static void test_busy_clock(void **state)
+{
+    (void)state;
+    cpu_set_t before, one;
+    pthread_t other;
+    volatile int stop = 0;
+    volatile double sink = 0;
+    if (access("/proc/thread-self/schedstat", R_OK) != 0 ||
+        sched_getaffinity(0, sizeof before, &before) != 0)
+        skip();
+    CPU_ZERO(&one);
+    for (int c = 0; c < CPU_SETSIZE && CPU_COUNT(&one) == 0; c++) {
+        if (CPU_ISSET(c, &before))
+            CPU_SET(c, &one);
+    }
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    assert_int_equal(pthread_create(&other, NULL, spin, (void *)&stop), 0);
+    double wall = sq_now(), busy = sq_busy_now(), cpu = sq_cpu_now();
+    while (sq_cpu_now() - cpu < 0.2)
+        sink += 1;
+    busy = sq_busy_now() - busy;
+    wall = sq_now() - wall;
+    stop = 1;
+    pthread_join(other, NULL);
+    assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+    assert_true(wall > 0.3);
+    assert_true(busy > 0.19 && busy < 0.25);
+    busy = sq_busy_now();
+    usleep(50000);
+    assert_true(sq_busy_now() - busy > 0.045);
+}
+
 static void test_clock(void **state)
 {
     (void)state;
@@ -141,7 +184,7 @@ int main(void)
         cmocka_unit_test(test_message), cmocka_unit_test(test_one_line),
         cmocka_unit_test(test_long),    cmocka_unit_test(test_threads),
         cmocka_unit_test(test_stable),  cmocka_unit_test(test_try),
-        cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_clock), cmocka_unit_test(test_busy_clock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
