@@ -224,7 +224,7 @@ static void random_fault_schedules(void **state)
 {
     (void)state;
     const char *wanted = getenv("SQ_SCHEDULES");
-    uint64_t schedules = wanted ? strtoull(wanted, NULL, 10) : 20000;
+    uint64_t schedules = wanted ? strtoull(wanted, NULL, 10) : 100000;
     double start = sq_now();
     uint64_t held = sq_mem_held(), executions = 0, quarantined = 0, duplicates = 0, reissued = 0;
     for (uint64_t seed = 0; seed < schedules; seed++) {
