@@ -247,7 +247,9 @@ static void verify_folder(session *s, const char *folder)
         if (facts.has_phase[p])
             verify_phase(s, path, facts.phase[p]);
     }
-    verify_config(s, folder);
+    snprintf(path, sizeof path, "%.900s/run.yaml", folder);
+    if (access(path, F_OK) == 0)
+        verify_config(s, folder);
     snprintf(path, sizeof path, "%.900s/tiles.h5", folder);
     if (access(path, F_OK) == 0)
         verify_index(s, path);
