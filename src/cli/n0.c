@@ -421,7 +421,7 @@ static sq_status compute(const arguments *a, const spectra *s, double (*value)[B
         if (i < MV)
             SQ_TRY(sq_quadratic_n0(q, (sq_qe)i, n0));
         else if (i == MV)
-            SQ_TRY(sq_quadratic_combined_n0(q, kinds, n0));
+            SQ_TRY(sq_quadratic_combined_n0(q, kinds, s->lensed[3], n0));
         else
             SQ_TRY(sq_iterative_n0(&flat, a->lmin, a->lmax, &spectra, s->lensed[2], s->phi,
                                    a->delens_lmin, n0, NULL));

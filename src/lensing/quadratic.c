@@ -1,29 +1,17 @@
-#include "lensing/quadratic.h"
-
 #include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "lensing/quadratic_internal.h"
 
-/* The angular part of a filter: 1, or cosine or sine of 2 or 4 phi_l. All are even under l -> -l.
- */
-typedef enum turn { ROUND, COS2, SIN2, COS4, SIN4, TURNS } turn;
-enum { TT, EE, TE, SPECTRA };
-enum { T, E, B, FIELDS };
-
-struct sq_quadratic {
-    sq_flat flat;
-    int lmin, lmax, polarised;
-    int64_t pixels, modes;
-    sq_fft *fft;
-    double *ly, *lx;
-    double *turn[TURNS];                              /* [modes]; ROUND: NULL */
-    double *weight[SPECTRA], *gradient[SPECTRA];      /* at every mode, 0 outside lmin..lmax */
-    double *inverse[FIELDS];                          /* 1 / C_tot */
-    double *response[SQ_QE_COUNT], *own[SQ_QE_COUNT]; /* R and R_ww, made when asked for */
-    double _Complex *work;
-    double *real[4]; /* factors of a product */
-    double *sum[3];  /* of products: xx, xy, yy */
+const term sq_qe_terms[SQ_QE_COUNT][TERMS_MAX] = {
+    [SQ_QE_TT] = {{1, T, TT, ROUND, T, ROUND}},
+    [SQ_QE_TE] = {{1, T, TE, COS2, E, COS2},
+                  {1, T, TE, SIN2, E, SIN2},
+                  {1, E, TE, ROUND, T, ROUND}},
+    [SQ_QE_EE] = {{1, E, EE, COS2, E, COS2}, {1, E, EE, SIN2, E, SIN2}},
+    [SQ_QE_TB] = {{1, T, TE, SIN2, B, COS2}, {-1, T, TE, COS2, B, SIN2}},
+    [SQ_QE_EB] = {{1, E, EE, SIN2, B, COS2}, {-1, E, EE, COS2, B, SIN2}},
 };
 
 const char *sq_qe_name(sq_qe kind)
@@ -41,82 +29,44 @@ void sq_quadratic_destroy(sq_quadratic *q)
 {
     if (!q)
         return;
-    for (int i = 0; i < TURNS; i++)
-        sq_free(q->turn[i]);
     for (int i = 0; i < SPECTRA; i++) {
+        if (q->gradient[i] != q->weight[i])
+            sq_free(q->gradient[i]);
         sq_free(q->weight[i]);
-        sq_free(q->gradient[i]);
     }
-    for (int i = 0; i < FIELDS; i++)
+    for (int i = 0; i < FIELDS; i++) {
         sq_free(q->inverse[i]);
-    for (int i = 0; i < SQ_QE_COUNT; i++) {
-        sq_free(q->response[i]);
-        sq_free(q->own[i]);
+        for (int t = 0; t < TURNS; t++)
+            sq_free(q->bar[i][t]);
     }
-    for (int i = 0; i < 4; i++)
-        sq_free(q->real[i]);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < SQ_QE_COUNT; i++) {
+        if (q->response[i] != q->own[i])
+            sq_free(q->response[i]);
+        sq_free(q->own[i]);
         sq_free(q->sum[i]);
-    sq_free(q->work);
-    sq_free(q->ly);
-    sq_free(q->lx);
-    sq_fft_destroy(q->fft);
+    }
+    sq_free(q->gradient_map);
+    products_free(&q->products);
     sq_free(q);
 }
 
-/* A table at every mode within lmin..lmax, or its inverse. */
-static sq_status spread(const sq_quadratic *q, const double *table, int invert, const char *what,
-                        double **out)
+sq_status sq_quadratic_spread(const sq_quadratic *q, const double *table, int invert,
+                              const char *what, double **out)
 {
-    sq_status rc = SQ_ALLOC(*out, q->modes, "spectrum");
-    int columns = q->flat.nx / 2 + 1;
-    for (int v = 0; rc == SQ_OK && v < q->flat.ny; v++) {
-        for (int u = 0; u < columns; u++) {
-            double l = hypot(q->ly[v], q->lx[u]);
+    const products *p = &q->products;
+    sq_status rc = SQ_ALLOC(*out, (int64_t)p->rows * p->columns, "spectrum");
+    for (int v = 0; rc == SQ_OK && v < p->used_rows; v++) {
+        for (int u = 0; u < p->used_columns; u++) {
+            double l = hypot(p->ly[v], p->lx[u]);
             if (l < q->lmin || l > q->lmax)
                 continue;
             double value = sq_table_at(table, q->lmax, l);
             if (invert && !(value > 0))
                 return sq_fail(SQ_ERR_DATA, "lensing: total %s is not positive at l = %.0f", what,
                                l);
-            (*out)[(int64_t)v * columns + u] = invert ? 1 / value : value;
+            (*out)[(int64_t)v * p->columns + u] = invert ? 1 / value : value;
         }
     }
-    return rc;
-}
-
-static sq_status fill_turns(sq_quadratic *q)
-{
-    sq_status rc = SQ_OK;
-    int columns = q->flat.nx / 2 + 1;
-    for (int k = COS2; k <= SIN4; k++)
-        SQ_TRY(SQ_ALLOC(q->turn[k], q->modes, "angles of modes"));
-    for (int v = 0; v < q->flat.ny; v++) {
-        for (int u = 0; u < columns; u++) {
-            int64_t i = (int64_t)v * columns + u;
-            double phi = atan2(q->ly[v], q->lx[u]);
-            q->turn[COS2][i] = cos(2 * phi);
-            q->turn[SIN2][i] = sin(2 * phi);
-            q->turn[COS4][i] = cos(4 * phi);
-            q->turn[SIN4][i] = sin(4 * phi);
-        }
-    }
-cleanup:
-    return rc;
-}
-
-static sq_status allocate(sq_quadratic *q)
-{
-    sq_status rc = SQ_OK;
-    SQ_TRY(SQ_ALLOC(q->ly, q->flat.ny, "wave numbers"));
-    SQ_TRY(SQ_ALLOC(q->lx, q->flat.nx / 2 + 1, "wave numbers"));
-    SQ_TRY(SQ_ALLOC(q->work, q->modes, "modes"));
-    for (int i = 0; i < 4; i++)
-        SQ_TRY(SQ_ALLOC(q->real[i], q->pixels, "map"));
-    for (int i = 0; i < 3; i++)
-        SQ_TRY(SQ_ALLOC(q->sum[i], q->pixels, "map"));
-    sq_flat_axes(&q->flat, q->ly, q->lx);
-cleanup:
     return rc;
 }
 
@@ -128,9 +78,12 @@ static sq_status fill_spectra(sq_quadratic *q, const sq_qe_spectra *s)
     const double *total[] = {s->total_tt, s->total_ee, s->total_bb};
     static const char *const name[] = {"TT", "EE", "BB"};
     for (int i = 0; i < (q->polarised ? 3 : 1); i++) {
-        SQ_TRY(spread(q, weight[i], 0, "", &q->weight[i]));
-        SQ_TRY(spread(q, gradient[i] ? gradient[i] : weight[i], 0, "", &q->gradient[i]));
-        SQ_TRY(spread(q, total[i], 1, name[i], &q->inverse[i]));
+        SQ_TRY(sq_quadratic_spread(q, weight[i], 0, "", &q->weight[i]));
+        if (gradient[i] && gradient[i] != weight[i])
+            SQ_TRY(sq_quadratic_spread(q, gradient[i], 0, "", &q->gradient[i]));
+        else
+            q->gradient[i] = q->weight[i];
+        SQ_TRY(sq_quadratic_spread(q, total[i], 1, name[i], &q->inverse[i]));
     }
 cleanup:
     return rc;
@@ -150,157 +103,18 @@ sq_status sq_quadratic_create(const sq_flat *flat, int lmin, int lmax, const sq_
                        "lensing: lmax %d needs pixels of %.2f arcmin or less to be free of aliases",
                        lmax, M_PI / (1.5 * lmax) * 180 * 60 / M_PI);
     SQ_TRY(SQ_ALLOC(q, 1, "quadratic estimator"));
-    q->flat = *flat;
     q->lmin = lmin;
     q->lmax = lmax;
     q->polarised = spectra->total_ee && spectra->total_bb;
     q->pixels = sq_flat_pixels(flat);
     q->modes = sq_flat_modes(flat);
-    SQ_TRY(allocate(q));
-    SQ_TRY(fill_turns(q));
+    SQ_TRY(products_create(flat, lmax, &q->products));
     SQ_TRY(fill_spectra(q, spectra));
-    SQ_TRY(sq_fft_create(flat->ny, flat->nx, &q->fft));
     *out = q;
     q = NULL;
 cleanup:
     sq_quadratic_destroy(q);
     return rc;
-}
-
-/* One factor of a product: FT^-1 of a function of modes, with up to two components of l in it. */
-typedef struct factor {
-    const double *part[3]; /* multiplied; NULL ends */
-    turn turn;
-} factor;
-
-static double component(const sq_quadratic *q, int axis, int v, int u)
-{
-    return axis < 0 ? 1 : axis == 0 ? q->lx[u] : q->ly[v];
-}
-
-/* out = FT^-1[l_i l_j f] (axes -1: none); an odd number of components brings a factor i, so that
- * the map is real. */
-static void transform(sq_quadratic *q, const factor *f, int i, int j, double *out)
-{
-    int columns = q->flat.nx / 2 + 1, odd = (i >= 0) != (j >= 0);
-    for (int v = 0; v < q->flat.ny; v++) {
-        for (int u = 0; u < columns; u++) {
-            int64_t k = (int64_t)v * columns + u;
-            double value = component(q, i, v, u) * component(q, j, v, u);
-            for (int p = 0; p < 3 && f->part[p]; p++)
-                value *= f->part[p][k];
-            if (f->turn != ROUND)
-                value *= q->turn[f->turn][k];
-            q->work[k] = odd ? I * value : value;
-        }
-    }
-    sq_fft_backward(q->fft, q->work, out);
-}
-
-static void add_product(sq_quadratic *q, double factor, const double *a, const double *b,
-                        double *sum)
-{
-    for (int64_t k = 0; k < q->pixels; k++)
-        sum[k] += factor * a[k] * b[k];
-}
-
-/* c FT^-1[l_i l_j f] FT^-1[g] for the three pairs of axes. */
-static void both_on_one(sq_quadratic *q, double c, factor f, factor g)
-{
-    static const int axes[3][2] = {{0, 0}, {0, 1}, {1, 1}};
-    transform(q, &g, -1, -1, q->real[1]);
-    for (int p = 0; p < 3; p++) {
-        transform(q, &f, axes[p][0], axes[p][1], q->real[0]);
-        add_product(q, c, q->real[0], q->real[1], q->sum[p]);
-    }
-}
-
-/* c FT^-1[l_i f] FT^-1[l_j g], symmetric in i and j; the two factors i make the sign. */
-static void one_on_each(sq_quadratic *q, double c, factor f, factor g)
-{
-    transform(q, &f, 0, -1, q->real[0]);
-    transform(q, &f, 1, -1, q->real[1]);
-    transform(q, &g, 0, -1, q->real[2]);
-    transform(q, &g, 1, -1, q->real[3]);
-    add_product(q, -c, q->real[0], q->real[2], q->sum[0]);
-    add_product(q, -0.5 * c, q->real[0], q->real[3], q->sum[1]);
-    add_product(q, -0.5 * c, q->real[1], q->real[2], q->sum[1]);
-    add_product(q, -c, q->real[1], q->real[3], q->sum[2]);
-}
-
-static factor with(factor f, turn t)
-{
-    f.turn = t;
-    return f;
-}
-
-/* c times the product with cos n (phi_1 - phi_2) between the two. */
-static void both_turned(sq_quadratic *q, double c, factor f, factor g)
-{
-    both_on_one(q, c, with(f, COS4), with(g, COS4));
-    both_on_one(q, c, with(f, SIN4), with(g, SIN4));
-}
-
-static void each_turned(sq_quadratic *q, double c, factor f, factor g, turn cosine)
-{
-    one_on_each(q, c, with(f, cosine), with(g, cosine));
-    one_on_each(q, c, with(f, cosine + 1), with(g, cosine + 1));
-}
-
-/* The response of the weights w to the spectra r, sum over l1 + l2 = L. */
-static void respond(sq_quadratic *q, sq_qe kind, double *const *r, double *out)
-{
-    double *const *w = q->weight, *const *p = q->inverse;
-    int s = kind == SQ_QE_TT ? TT : kind == SQ_QE_EE || kind == SQ_QE_EB ? EE : TE;
-    for (int i = 0; i < 3; i++)
-        memset(q->sum[i], 0, (size_t)q->pixels * sizeof *q->sum[i]);
-    switch (kind) {
-    case SQ_QE_TT:
-        both_on_one(q, 1, (factor){{w[s], r[s], p[T]}, ROUND}, (factor){{p[T]}, ROUND});
-        one_on_each(q, 1, (factor){{w[s], p[T]}, ROUND}, (factor){{r[s], p[T]}, ROUND});
-        break;
-    case SQ_QE_EE: { /* cos^2 2 (phi_1 - phi_2) = 1/2 + 1/2 cos 4 (phi_1 - phi_2) */
-        factor square = {{w[s], r[s], p[E]}, ROUND}, plain = {{p[E]}, ROUND};
-        factor one = {{w[s], p[E]}, ROUND}, two = {{r[s], p[E]}, ROUND};
-        both_on_one(q, 0.5, square, plain);
-        both_turned(q, 0.5, square, plain);
-        one_on_each(q, 0.5, one, two);
-        each_turned(q, 0.5, one, two, COS4);
-        break;
-    }
-    case SQ_QE_EB:
-    case SQ_QE_TB: { /* sin^2 = 1/2 - 1/2 cos 4 (phi_1 - phi_2) */
-        factor square = {{w[s], r[s], p[kind == SQ_QE_EB ? E : T]}, ROUND};
-        both_on_one(q, 0.5, square, (factor){{p[B]}, ROUND});
-        both_turned(q, -0.5, square, (factor){{p[B]}, ROUND});
-        break;
-    }
-    case SQ_QE_TE: {
-        factor square = {{w[s], r[s], p[T]}, ROUND}, plain = {{p[E]}, ROUND};
-        both_on_one(q, 0.5, square, plain);
-        both_turned(q, 0.5, square, plain);
-        both_on_one(q, 1, (factor){{w[s], r[s], p[E]}, ROUND}, (factor){{p[T]}, ROUND});
-        each_turned(q, 1, (factor){{w[s], p[T]}, ROUND}, (factor){{r[s], p[E]}, ROUND}, COS2);
-        each_turned(q, 1, (factor){{r[s], p[T]}, ROUND}, (factor){{w[s], p[E]}, ROUND}, COS2);
-        break;
-    }
-    case SQ_QE_COUNT:
-        break;
-    }
-    memset(out, 0, (size_t)q->modes * sizeof *out);
-    int columns = q->flat.nx / 2 + 1;
-    double scale = 1 / (q->flat.dx * q->flat.dy);
-    static const int axes[3][2] = {{0, 0}, {0, 1}, {1, 1}};
-    for (int i = 0; i < 3; i++) {
-        sq_fft_forward(q->fft, q->sum[i], q->work);
-        for (int v = 0; v < q->flat.ny; v++) {
-            for (int u = 0; u < columns; u++) {
-                int64_t k = (int64_t)v * columns + u;
-                double ll = component(q, axes[i][0], v, u) * component(q, axes[i][1], v, u);
-                out[k] += scale * (i == 1 ? 2 : 1) * ll * creal(q->work[k]);
-            }
-        }
-    }
 }
 
 static sq_status check_kind(const sq_quadratic *q, sq_qe kind)
@@ -310,38 +124,55 @@ static sq_status check_kind(const sq_quadratic *q, sq_qe kind)
     return SQ_OK;
 }
 
-static sq_status need_response(sq_quadratic *q, sq_qe kind)
+sq_status sq_quadratic_need_response(sq_quadratic *q, sq_qe kind)
 {
     sq_status rc = SQ_OK;
+    double *own = NULL, *response = NULL;
+    int s = sq_qe_terms[kind][0].spectrum;
     SQ_TRY(check_kind(q, kind));
     if (q->response[kind])
         return SQ_OK;
-    SQ_TRY(SQ_ALLOC(q->own[kind], q->modes, "response"));
-    SQ_TRY(SQ_ALLOC(q->response[kind], q->modes, "response"));
-    respond(q, kind, q->weight, q->own[kind]);
-    respond(q, kind, q->gradient, q->response[kind]);
+    SQ_TRY(SQ_ALLOC(own, q->modes, "response"));
+    SQ_TRY(sq_quadratic_gram(q, kind, q->weight, kind, q->weight, NULL, own));
+    if (q->gradient[s] != q->weight[s]) {
+        SQ_TRY(SQ_ALLOC(response, q->modes, "response"));
+        SQ_TRY(sq_quadratic_gram(q, kind, q->weight, kind, q->gradient, NULL, response));
+    }
+    q->response[kind] = response ? response : own;
+    q->own[kind] = own;
+    own = response = NULL;
 cleanup:
+    sq_free(own);
+    sq_free(response);
     return rc;
 }
 
 const double *sq_quadratic_response(sq_quadratic *q, sq_qe kind)
 {
-    return need_response(q, kind) == SQ_OK ? q->response[kind] : NULL;
+    return sq_quadratic_need_response(q, kind) == SQ_OK ? q->response[kind] : NULL;
 }
 
+/* |L|^2 of a mode. */
 static double square(const sq_quadratic *q, int64_t k)
 {
-    int columns = q->flat.nx / 2 + 1;
-    double y = q->ly[k / columns], x = q->lx[k % columns];
+    const products *p = &q->products;
+    int v = (int)(k / p->columns);
+    double y = p->ly[v < p->rows ? v : p->flat.ny - v], x = p->lx[k % p->columns];
     return x * x + y * y;
+}
+
+double sq_quadratic_to_kappa(const sq_quadratic *q, int64_t mode)
+{
+    double ll = square(q, mode);
+    return 0.25 * ll * ll;
 }
 
 sq_status sq_quadratic_n0(sq_quadratic *q, sq_qe kind, double *n0)
 {
-    sq_status rc = need_response(q, kind);
+    sq_status rc = sq_quadratic_need_response(q, kind);
     for (int64_t k = 0; rc == SQ_OK && k < q->modes; k++) {
-        double r = q->response[kind][k], ll = square(q, k);
-        n0[k] = r > 0 && ll > 0 ? 0.25 * ll * ll * q->own[kind][k] / (r * r) : INFINITY;
+        double r = q->response[kind][k], scale = sq_quadratic_to_kappa(q, k);
+        n0[k] = r > 0 && scale > 0 ? scale * q->own[kind][k] / (r * r) : INFINITY;
     }
     return rc;
 }
@@ -368,89 +199,171 @@ void sq_quadratic_ring(const sq_flat *flat, const double *n0, double first, doub
     }
 }
 
-/* out = FT^-1[i l_axis C Xbar turn] (axis -1: without i l). */
-static void filter(sq_quadratic *q, const double _Complex *x, const double *inverse,
-                   const double *spectrum, turn t, int axis, double *out)
+/* One row of modes: x times a real function, times i when `rotate`, with a sign. */
+static void filter_row(int count, const double *function, double sign, int rotate,
+                       const double _Complex *x, double _Complex *out)
 {
-    int columns = q->flat.nx / 2 + 1;
-    for (int v = 0; v < q->flat.ny; v++) {
-        for (int u = 0; u < columns; u++) {
-            int64_t k = (int64_t)v * columns + u;
-            double f = inverse[k] * (spectrum ? spectrum[k] : 1) *
-                       (t == ROUND ? 1 : q->turn[t][k]) * component(q, axis, v, u);
-            q->work[k] = axis < 0 ? f * x[k] : I * f * x[k];
+    const double *from = (const double *)x;
+    double *to = (double *)out;
+    for (int u = 0; u < count; u++) {
+        double f = sign * function[u], re = f * from[2 * u], im = f * from[2 * u + 1];
+        to[2 * u] = rotate ? -im : re;
+        to[2 * u + 1] = rotate ? re : im;
+    }
+}
+
+/* out = FT^-1[f x], with the factor i of a gradient. */
+static void filter(sq_quadratic *q, const double _Complex *x, const factor *f, double *out)
+{
+    products *p = &q->products;
+    int ny = p->flat.ny, rotate = f->axis[0] != NO_AXIS;
+    double down = (f->turn[0] == SIN2) != (f->axis[0] == ALONG_Y) ? -1 : 1;
+    memset(p->work, 0, (size_t)q->modes * sizeof *p->work);
+    for (int v = 0; v < p->used_rows; v++) {
+        int64_t up = (int64_t)v * p->columns, low = (int64_t)((ny - v) % ny) * p->columns;
+        products_row(p, f, v, p->line);
+        filter_row(p->used_columns, p->line, down, rotate, x + low, p->work + low);
+        filter_row(p->used_columns, p->line, 1, rotate, x + up, p->work + up);
+    }
+    sq_fft_backward(p->fft, p->work, out);
+}
+
+static int same_gradient(const term *a, const term *b)
+{
+    return a->x == b->x && a->spectrum == b->spectrum && a->xturn == b->xturn;
+}
+
+/* Whether a term before this one of the same kinds has its gradient. */
+static int is_done(unsigned kinds, int kind, int number)
+{
+    const term *t = &sq_qe_terms[kind][number];
+    for (int e = 0; e <= kind; e++) {
+        int end = e < kind ? TERMS_MAX : number;
+        for (int i = 0; i < end && kinds & 1u << e && sq_qe_terms[e][i].sign != 0; i++) {
+            if (same_gradient(&sq_qe_terms[e][i], t))
+                return 1;
         }
     }
-    sq_fft_backward(q->fft, q->work, out);
+    return 0;
 }
 
-/* Add sign FT^-1[i l_axis C Xbar t] FT^-1[Ybar s] to a map. */
-static void add_pair(sq_quadratic *q, double sign, int axis, const double _Complex *x,
-                     const double *px, const double *c, turn t, const double _Complex *y,
-                     const double *py, turn s, double *sum)
+/* Multiply one gradient into every term that has it. */
+static void use_gradient(sq_quadratic *q, unsigned kinds, const term *t)
 {
-    filter(q, x, px, c, t, axis, q->real[0]);
-    filter(q, y, py, NULL, s, -1, q->real[1]);
-    add_product(q, sign, q->real[0], q->real[1], sum);
-}
-
-static void add_gradients(sq_quadratic *q, sq_qe kind, int axis, const double _Complex *t,
-                          const double _Complex *e, const double _Complex *b, double *sum)
-{
-    double *const *w = q->weight, *const *p = q->inverse;
-    switch (kind) {
-    case SQ_QE_TT:
-        add_pair(q, 1, axis, t, p[T], w[TT], ROUND, t, p[T], ROUND, sum);
-        break;
-    case SQ_QE_EE:
-        add_pair(q, 1, axis, e, p[E], w[EE], COS2, e, p[E], COS2, sum);
-        add_pair(q, 1, axis, e, p[E], w[EE], SIN2, e, p[E], SIN2, sum);
-        break;
-    case SQ_QE_EB:
-        add_pair(q, 1, axis, e, p[E], w[EE], SIN2, b, p[B], COS2, sum);
-        add_pair(q, -1, axis, e, p[E], w[EE], COS2, b, p[B], SIN2, sum);
-        break;
-    case SQ_QE_TB:
-        add_pair(q, 1, axis, t, p[T], w[TE], SIN2, b, p[B], COS2, sum);
-        add_pair(q, -1, axis, t, p[T], w[TE], COS2, b, p[B], SIN2, sum);
-        break;
-    case SQ_QE_TE:
-        add_pair(q, 1, axis, t, p[T], w[TE], COS2, e, p[E], COS2, sum);
-        add_pair(q, 1, axis, t, p[T], w[TE], SIN2, e, p[E], SIN2, sum);
-        add_pair(q, 1, axis, e, p[E], w[TE], ROUND, t, p[T], ROUND, sum);
-        break;
-    case SQ_QE_COUNT:
-        break;
+    for (int e = 0; e < SQ_QE_COUNT; e++) {
+        for (int i = 0; i < TERMS_MAX && kinds & 1u << e && sq_qe_terms[e][i].sign != 0; i++) {
+            const term *u = &sq_qe_terms[e][i];
+            if (!same_gradient(t, u))
+                continue;
+            const double *bar = q->bar[u->y][u->yturn], *gradient = q->gradient_map;
+            double *sum = q->sum[e], sign = u->sign;
+            for (int64_t k = 0; k < q->pixels; k++)
+                sum[k] += sign * gradient[k] * bar[k];
+        }
     }
+}
+
+static sq_status make_bars(sq_quadratic *q, unsigned kinds, const double _Complex *const *field)
+{
+    sq_status rc = SQ_OK;
+    int made[FIELDS][TURNS] = {{0}};
+    SQ_TRY(q->gradient_map ? SQ_OK : SQ_ALLOC(q->gradient_map, q->pixels, "map"));
+    for (int e = 0; e < SQ_QE_COUNT; e++) {
+        if (!(kinds & 1u << e))
+            continue;
+        SQ_TRY(q->sum[e] ? SQ_OK : SQ_ALLOC(q->sum[e], q->pixels, "map"));
+        for (int i = 0; i < TERMS_MAX && sq_qe_terms[e][i].sign != 0; i++) {
+            const term *t = &sq_qe_terms[e][i];
+            double **bar = &q->bar[t->y][t->yturn];
+            if (made[t->y][t->yturn]++)
+                continue;
+            SQ_TRY(*bar ? SQ_OK : SQ_ALLOC(*bar, q->pixels, "map"));
+            filter(q, field[t->y], &(factor){{q->inverse[t->y]}, {t->yturn}, {NO_AXIS}}, *bar);
+        }
+    }
+cleanup:
+    return rc;
+}
+
+/* kappa -= i L_axis FT[sum], set along x. */
+static void add_divergence(sq_quadratic *q, int e, int axis, double _Complex *kappa)
+{
+    products *p = &q->products;
+    sq_fft_forward(p->fft, q->sum[e], p->work);
+    for (int v = 0; v < p->flat.ny; v++) {
+        double y = v < p->rows ? p->ly[v] : -p->ly[p->flat.ny - v];
+        double _Complex *row = kappa + (int64_t)v * p->columns;
+        const double _Complex *from = p->work + (int64_t)v * p->columns;
+        for (int u = 0; u < p->columns; u++) {
+            double l = axis == ALONG_X ? p->lx[u] : y, re = l * cimag(from[u]);
+            double im = -l * creal(from[u]);
+            row[u] =
+                axis == ALONG_X ? CMPLX(re, im) : CMPLX(creal(row[u]) + re, cimag(row[u]) + im);
+        }
+    }
+}
+
+static void normalise(sq_quadratic *q, int e, double _Complex *kappa)
+{
+    const products *p = &q->products;
+    for (int v = 0; v < p->flat.ny; v++) {
+        double y = p->ly[v < p->rows ? v : p->flat.ny - v];
+        int64_t k = (int64_t)v * p->columns;
+        for (int u = 0; u < p->columns; u++) {
+            double r = q->response[e][k + u];
+            double f = r > 0 ? 0.5 * (p->lx[u] * p->lx[u] + y * y) / r : 0;
+            kappa[k + u] = CMPLX(f * creal(kappa[k + u]), f * cimag(kappa[k + u]));
+        }
+    }
+}
+
+sq_status sq_quadratic_estimates(sq_quadratic *q, unsigned kinds, const double _Complex *t,
+                                 const double _Complex *e, const double _Complex *b,
+                                 double _Complex *const kappa[SQ_QE_COUNT])
+{
+    sq_status rc = SQ_OK;
+    const double _Complex *const field[] = {t, e, b};
+    for (int k = 0; k < SQ_QE_COUNT; k++) {
+        if (kinds & 1u << k)
+            SQ_TRY(sq_quadratic_need_response(q, (sq_qe)k));
+    }
+    SQ_TRY(make_bars(q, kinds, field));
+    for (int axis = ALONG_X; axis <= ALONG_Y; axis++) {
+        for (int k = 0; k < SQ_QE_COUNT; k++) {
+            if (kinds & 1u << k)
+                memset(q->sum[k], 0, (size_t)q->pixels * sizeof *q->sum[k]);
+        }
+        for (int k = 0; k < SQ_QE_COUNT; k++) {
+            for (int i = 0; i < TERMS_MAX && kinds & 1u << k && sq_qe_terms[k][i].sign != 0; i++) {
+                const term *u = &sq_qe_terms[k][i];
+                if (is_done(kinds, k, i))
+                    continue;
+                filter(q, field[u->x],
+                       &(factor){{q->weight[u->spectrum], q->inverse[u->x]}, {u->xturn}, {axis}},
+                       q->gradient_map);
+                use_gradient(q, kinds, u);
+            }
+        }
+        for (int k = 0; k < SQ_QE_COUNT; k++) {
+            if (kinds & 1u << k)
+                add_divergence(q, k, axis, kappa[k]);
+        }
+    }
+    for (int k = 0; k < SQ_QE_COUNT; k++) {
+        if (kinds & 1u << k)
+            normalise(q, k, kappa[k]);
+    }
+cleanup:
+    return rc;
 }
 
 sq_status sq_quadratic_estimate(sq_quadratic *q, sq_qe kind, const double _Complex *t,
                                 const double _Complex *e, const double _Complex *b,
                                 double _Complex *kappa)
 {
-    sq_status rc = need_response(q, kind);
-    int columns = q->flat.nx / 2 + 1;
-    if (rc != SQ_OK)
-        return rc;
-    for (int axis = 0; axis < 2; axis++) {
-        memset(q->sum[axis], 0, (size_t)q->pixels * sizeof *q->sum[axis]);
-        add_gradients(q, kind, axis, t, e, b, q->sum[axis]);
-    }
-    memset(kappa, 0, (size_t)q->modes * sizeof *kappa);
-    for (int axis = 0; axis < 2; axis++) {
-        sq_fft_forward(q->fft, q->sum[axis], q->work);
-        for (int v = 0; v < q->flat.ny; v++) {
-            for (int u = 0; u < columns; u++) {
-                int64_t k = (int64_t)v * columns + u;
-                kappa[k] -= I * component(q, axis, v, u) * q->work[k];
-            }
-        }
-    }
-    for (int64_t k = 0; k < q->modes; k++) {
-        double r = q->response[kind][k];
-        kappa[k] *= r > 0 ? 0.5 * square(q, k) / r : 0;
-    }
-    return SQ_OK;
+    double _Complex *all[SQ_QE_COUNT] = {NULL};
+    all[kind] = kappa;
+    return sq_quadratic_estimates(q, 1u << kind, t, e, b, all);
 }
 
 sq_status sq_quadratic_combine(sq_quadratic *q, unsigned kinds,
@@ -460,7 +373,7 @@ sq_status sq_quadratic_combine(sq_quadratic *q, unsigned kinds,
     sq_status rc = SQ_OK;
     for (int e = 0; e < SQ_QE_COUNT; e++) {
         if (kinds & 1u << e)
-            SQ_TRY(need_response(q, (sq_qe)e));
+            SQ_TRY(sq_quadratic_need_response(q, (sq_qe)e));
     }
     for (int64_t k = 0; k < q->modes; k++) {
         double _Complex sum = 0;
@@ -475,25 +388,5 @@ sq_status sq_quadratic_combine(sq_quadratic *q, unsigned kinds,
         combined[k] = weight > 0 ? sum / weight : 0;
     }
 cleanup:
-    return rc;
-}
-
-sq_status sq_quadratic_combined_n0(sq_quadratic *q, unsigned kinds, double *n0)
-{
-    sq_status rc = SQ_OK;
-    double *one = NULL;
-    SQ_TRY(SQ_ALLOC(one, q->modes, "noise"));
-    memset(n0, 0, (size_t)q->modes * sizeof *n0);
-    for (int e = 0; e < SQ_QE_COUNT; e++) {
-        if (!(kinds & 1u << e))
-            continue;
-        SQ_TRY(sq_quadratic_n0(q, (sq_qe)e, one));
-        for (int64_t k = 0; k < q->modes; k++)
-            n0[k] += 1 / one[k];
-    }
-    for (int64_t k = 0; k < q->modes; k++)
-        n0[k] = 1 / n0[k];
-cleanup:
-    sq_free(one);
     return rc;
 }

@@ -12,7 +12,7 @@
  * Weights use lensed spectra, responses R the exact normalisation against gradient-lensed ones. TE
  * has the separable weight 1 / (C^TT C^EE). N0 = R_ww / R^2, R_ww the response with the weights'
  * own spectra: the noise when C_tot is the power of the maps (TE: without its C^TE C^TE part,
- * below 3%).
+ * up to 5%; sq_quadratic_covariance has it).
  *
  * Alias-free when 1.5 lmax is below the grid's Nyquist frequency. Double precision. Maps and modes
  * as in fourier/flat.h; spectra in (map unit)^2 steradian at l = 0..lmax. A quadratic estimator is
@@ -63,11 +63,23 @@ void sq_quadratic_ring(const sq_flat *flat, const double *n0, double first, doub
 sq_status sq_quadratic_estimate(sq_quadratic *q, sq_qe kind, const double _Complex *t,
                                 const double _Complex *e, const double _Complex *b,
                                 double _Complex *kappa);
+/* The same of all `kinds` (bits 1 << kind) at once, which share their filtered maps. kappa[kind] of
+ * those. */
+sq_status sq_quadratic_estimates(sq_quadratic *q, unsigned kinds, const double _Complex *t,
+                                 const double _Complex *e, const double _Complex *b,
+                                 double _Complex *const kappa[SQ_QE_COUNT]);
 /* sum R kappa / sum R over the estimators of `kinds` (bits 1 << kind). kappa[kind] of those. */
 sq_status sq_quadratic_combine(sq_quadratic *q, unsigned kinds,
                                const double _Complex *const kappa[SQ_QE_COUNT],
                                double _Complex *combined);
-/* Its noise when the estimators' noises were independent: 1 / sum of 1 / N0. */
-sq_status sq_quadratic_combined_n0(sq_quadratic *q, unsigned kinds, double *n0);
+/* Gaussian covariance of two estimates of kappa at every mode, for maps with the totals of
+ * sq_quadratic_create and total_te[0..lmax] (signal alone when the noises are independent),
+ * out[modes]; 0 without response and between parity-even (TT, TE, EE) and -odd (TB, EB) estimators.
+ * With a = b it is N0, for TE with all of its terms. */
+sq_status sq_quadratic_covariance(sq_quadratic *q, sq_qe a, sq_qe b, const double *total_te,
+                                  double *out);
+/* The noise of sq_quadratic_combine with all covariances, n0[modes]. */
+sq_status sq_quadratic_combined_n0(sq_quadratic *q, unsigned kinds, const double *total_te,
+                                   double *n0);
 
 #endif

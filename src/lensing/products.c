@@ -1,0 +1,288 @@
+#include "lensing/products.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+enum { FACTORS_MAX = 160, BLOCK = 2048 };
+enum { EVEN_EVEN, ODD_ODD, ODD_X, ODD_Y, PARITIES };
+
+typedef struct plan {
+    int count;
+    const factor *factor[FACTORS_MAX];
+    int of[PARITIES][FACTORS_MAX], many[PARITIES];
+} plan;
+
+void products_free(products *p)
+{
+    sq_fft_destroy(p->fft);
+    sq_free(p->ly);
+    sq_free(p->lx);
+    for (int i = 0; i < TURNS; i++)
+        sq_free(p->turn[i]);
+    sq_free(p->work);
+    sq_free(p->map);
+    sq_free(p->line);
+    sq_free(p->quarter);
+    memset(p, 0, sizeof *p);
+}
+
+static void fill_turns(products *p)
+{
+    for (int v = 0; v < p->rows; v++) {
+        for (int u = 0; u < p->columns; u++) {
+            double y = p->ly[v], x = p->lx[u], ll = x * x + y * y;
+            p->turn[COS2][(int64_t)v * p->columns + u] = ll > 0 ? (x * x - y * y) / ll : 1;
+            p->turn[SIN2][(int64_t)v * p->columns + u] = ll > 0 ? 2 * x * y / ll : 0;
+        }
+    }
+}
+
+sq_status products_create(const sq_flat *flat, int lmax, products *p)
+{
+    sq_status rc = SQ_OK;
+    *p = (products){.flat = *flat, .rows = flat->ny / 2 + 1, .columns = flat->nx / 2 + 1};
+    SQ_TRY(sq_fft_create(flat->ny, flat->nx, &p->fft));
+    SQ_TRY(SQ_ALLOC(p->ly, p->rows, "wave numbers"));
+    SQ_TRY(SQ_ALLOC(p->lx, p->columns, "wave numbers"));
+    SQ_TRY(SQ_ALLOC(p->work, sq_flat_modes(flat), "modes"));
+    SQ_TRY(SQ_ALLOC(p->map, sq_flat_pixels(flat), "map"));
+    SQ_TRY(SQ_ALLOC(p->line, p->columns * PARITIES, "row"));
+    for (int i = COS2; i < TURNS; i++)
+        SQ_TRY(SQ_ALLOC(p->turn[i], (int64_t)p->rows * p->columns, "angles of modes"));
+    for (int v = 0; v < p->rows; v++)
+        p->ly[v] = 2 * M_PI * v / (flat->ny * flat->dy);
+    for (int u = 0; u < p->columns; u++)
+        p->lx[u] = 2 * M_PI * u / (flat->nx * flat->dx);
+    while (p->used_rows < p->rows && p->ly[p->used_rows] <= lmax)
+        p->used_rows++;
+    while (p->used_columns < p->columns && p->lx[p->used_columns] <= lmax)
+        p->used_columns++;
+    fill_turns(p);
+cleanup:
+    if (rc != SQ_OK)
+        products_free(p);
+    return rc;
+}
+
+static void multiply(int count, const double *by, double *out)
+{
+    for (int u = 0; u < count; u++)
+        out[u] *= by[u];
+}
+
+void products_row(const products *p, const factor *f, int row, double *out)
+{
+    int count = p->used_columns;
+    int64_t start = (int64_t)row * p->columns;
+    double constant =
+        (f->axis[0] == ALONG_Y ? p->ly[row] : 1) * (f->axis[1] == ALONG_Y ? p->ly[row] : 1);
+    for (int u = 0; u < count; u++)
+        out[u] = constant;
+    for (int i = 0; i < 3; i++) {
+        if (f->part[i])
+            multiply(count, f->part[i] + start, out);
+    }
+    for (int i = 0; i < 2; i++) {
+        if (f->turn[i] != ROUND)
+            multiply(count, p->turn[f->turn[i]] + start, out);
+        if (f->axis[i] == ALONG_X)
+            multiply(count, p->lx, out);
+    }
+}
+
+static int parity(const factor *f)
+{
+    int sines = (f->turn[0] == SIN2) + (f->turn[1] == SIN2);
+    int x = (sines + (f->axis[0] == ALONG_X) + (f->axis[1] == ALONG_X)) % 2;
+    int y = (sines + (f->axis[0] == ALONG_Y) + (f->axis[1] == ALONG_Y)) % 2;
+    return x && y ? ODD_ODD : x ? ODD_X : y ? ODD_Y : EVEN_EVEN;
+}
+
+static int equal(const factor *a, const factor *b)
+{
+    for (int i = 0; i < 3; i++) {
+        if (a->part[i] != b->part[i] ||
+            (i < 2 && (a->turn[i] != b->turn[i] || a->axis[i] != b->axis[i])))
+            return 0;
+    }
+    return 1;
+}
+
+/* The number of a factor among the distinct ones; -1 when there is no room. */
+static int number_of(plan *all, const factor *f)
+{
+    for (int i = 0; i < all->count; i++) {
+        if (equal(all->factor[i], f))
+            return i;
+    }
+    if (all->count == FACTORS_MAX)
+        return -1;
+    int class = parity(f);
+    all->of[class][all->many[class]++] = all->count;
+    all->factor[all->count] = f;
+    return all->count++;
+}
+
+/* A power of two near the rms of a factor's transform: packed at their own heights, small ones
+ * would drown in the rounding of large ones. */
+static double height(const products *p, const factor *f)
+{
+    double sum = 0;
+    for (int v = 0; v < p->used_rows; v++) {
+        products_row(p, f, v, p->line);
+        for (int u = 0; u < p->used_columns; u++)
+            sum += p->line[u] * p->line[u];
+    }
+    return sum > 0 && isfinite(sum) ? ldexp(1, ilogb(sum) / 2) : 1;
+}
+
+/* The modes of up to four factors over their heights, those of odd total parity with their i. */
+static void pack(products *p, const factor *const f[PARITIES], double high[PARITIES])
+{
+    int columns = p->columns, ny = p->flat.ny;
+    for (int c = 0; c < PARITIES; c++)
+        high[c] = f[c] ? height(p, f[c]) : 1;
+    memset(p->work, 0, (size_t)sq_flat_modes(&p->flat) * sizeof *p->work);
+    for (int v = 0; v < p->used_rows; v++) {
+        const double *line[PARITIES];
+        for (int c = 0; c < PARITIES; c++) {
+            double *out = p->line + (int64_t)c * columns;
+            line[c] = out;
+            if (f[c])
+                products_row(p, f[c], v, out);
+            else
+                memset(out, 0, (size_t)columns * sizeof *out);
+        }
+        double _Complex *up = p->work + (int64_t)v * columns;
+        double _Complex *down = p->work + (int64_t)((ny - v) % ny) * columns;
+        for (int u = 0; u < p->used_columns; u++) {
+            double even = line[EVEN_EVEN][u] / high[EVEN_EVEN];
+            double odd = line[ODD_ODD][u] / high[ODD_ODD];
+            double x = line[ODD_X][u] / high[ODD_X], y = line[ODD_Y][u] / high[ODD_Y];
+            down[u] = CMPLX(even - odd, x - y);
+            up[u] = CMPLX(even + odd, x + y);
+        }
+    }
+}
+
+/* The four quadrants of the map: its parts by parity. */
+static void unpack(const products *p, const double high[PARITIES], double *const out[PARITIES])
+{
+    int ny = p->flat.ny, nx = p->flat.nx;
+    for (int y = 0; y < p->rows; y++) {
+        const double *up = p->map + (int64_t)y * nx, *down = p->map + (int64_t)((ny - y) % ny) * nx;
+        int64_t k = (int64_t)y * p->columns;
+        for (int x = 0; x < p->columns; x++) {
+            int back = x ? nx - x : 0;
+            double a = up[x], b = up[back], c = down[x], d = down[back];
+            if (out[EVEN_EVEN])
+                out[EVEN_EVEN][k + x] = 0.25 * high[EVEN_EVEN] * (a + b + c + d);
+            if (out[ODD_ODD])
+                out[ODD_ODD][k + x] = 0.25 * high[ODD_ODD] * (a - b - c + d);
+            if (out[ODD_X])
+                out[ODD_X][k + x] = 0.25 * high[ODD_X] * (a - b + c - d);
+            if (out[ODD_Y])
+                out[ODD_Y][k + x] = 0.25 * high[ODD_Y] * (a + b - c - d);
+        }
+    }
+}
+
+static void transform_all(products *p, const plan *all, int64_t size)
+{
+    int most = 0;
+    for (int c = 0; c < PARITIES; c++)
+        most = all->many[c] > most ? all->many[c] : most;
+    for (int i = 0; i < most; i++) {
+        const factor *f[PARITIES];
+        double *out[PARITIES], high[PARITIES];
+        for (int c = 0; c < PARITIES; c++) {
+            int n = i < all->many[c] ? all->of[c][i] : -1;
+            f[c] = n < 0 ? NULL : all->factor[n];
+            out[c] = n < 0 ? NULL : p->quarter + n * size;
+        }
+        pack(p, f, high);
+        sq_fft_backward(p->fft, p->work, p->map);
+        unpack(p, high, out);
+    }
+}
+
+/* An even map, and one odd in x and y, to the plane and to its modes. */
+static void to_modes(products *p, const double *even, const double *odd)
+{
+    int ny = p->flat.ny, nx = p->flat.nx;
+    for (int y = 0; y < ny; y++) {
+        double sign = y < p->rows ? 1 : -1, *out = p->map + (int64_t)y * nx;
+        const double *e = even + (int64_t)(y < p->rows ? y : ny - y) * p->columns;
+        const double *o = odd ? odd + (e - even) : NULL;
+        for (int x = 0; x < p->columns; x++) {
+            double swing = o ? sign * o[x] : 0;
+            if (x)
+                out[nx - x] = e[x] - swing;
+            out[x] = e[x] + swing;
+        }
+    }
+    sq_fft_forward(p->fft, p->map, p->work);
+}
+
+/* out += L_x^2 xx + L_x L_y xy (turn ALONG_X), or += L_y^2 yy. */
+static void add_modes(const products *p, int along, double *out)
+{
+    double scale = 1 / (p->flat.dx * p->flat.dy);
+    int columns = p->columns, ny = p->flat.ny;
+    for (int v = 0; v < p->rows; v++) {
+        int64_t up = (int64_t)v * columns, down = (int64_t)((ny - v) % ny) * columns;
+        for (int u = 0; u < columns; u++) {
+            double a = creal(p->work[up + u]), b = creal(p->work[down + u]);
+            double x = p->lx[u], y = p->ly[v];
+            double value = along == ALONG_X ? x * (x * 0.5 * (a + b) + y * 0.5 * (a - b))
+                                            : y * y * 0.5 * (a + b);
+            out[up + u] += scale * value;
+            if (down != up)
+                out[down + u] = out[up + u];
+        }
+    }
+}
+
+sq_status products_sum(products *p, int count, const product *list, double *out)
+{
+    sq_status rc = SQ_OK;
+    plan *all = NULL;
+    int(*index)[2] = NULL;
+    int64_t size = (int64_t)p->rows * p->columns;
+    SQ_TRY(SQ_ALLOC(all, 1, "plan of products"));
+    SQ_TRY(SQ_ALLOC(index, count, "plan of products"));
+    for (int i = 0; i < count; i++) {
+        index[i][0] = number_of(all, &list[i].a);
+        index[i][1] = number_of(all, &list[i].b);
+        if (index[i][0] < 0 || index[i][1] < 0) {
+            rc = sq_fail(SQ_ERR_INTERNAL, "lensing: more than %d factors", FACTORS_MAX);
+            goto cleanup;
+        }
+    }
+    SQ_TRY(SQ_GROW(p->quarter, p->capacity, (all->count + 3) * size, "transforms of filters"));
+    transform_all(p, all, size);
+    double *sum = p->quarter + all->count * size;
+    memset(sum, 0, (size_t)(3 * size) * sizeof *sum);
+    for (int64_t start = 0; start < size; start += BLOCK) {
+        int64_t end = start + BLOCK < size ? start + BLOCK : size;
+        for (int i = 0; i < count; i++) {
+            double scale = list[i].scale;
+            const double *a = p->quarter + index[i][0] * size;
+            const double *b = p->quarter + index[i][1] * size;
+            double *to = sum + list[i].pair * size;
+            for (int64_t k = start; k < end; k++)
+                to[k] += scale * a[k] * b[k];
+        }
+    }
+    memset(out, 0, (size_t)sq_flat_modes(&p->flat) * sizeof *out);
+    to_modes(p, sum, sum + size);
+    add_modes(p, ALONG_X, out);
+    to_modes(p, sum + 2 * size, NULL);
+    add_modes(p, ALONG_Y, out);
+cleanup:
+    sq_free(all);
+    sq_free(index);
+    return rc;
+}
