@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "cli/bench_scheduler_sim.h"
 #include "cli/commands.h"
 #include "cli/job.h"
 #include "cli/progress.h"
@@ -99,37 +100,67 @@ static const sq_probe_class sleep_probe = {.name = "sleep",
                                            .release = sleep_release,
                                            .destroy = sleep_destroy};
 
+enum { MOST_CASES = 16 };
+
 typedef struct bench {
-    double seconds;
+    double seconds, message; /* of rank 0 for a message, simulated; 0: measured */
     int64_t tasks, messages;
-    int json;
+    int json, simulate, cases;
+    uint32_t workers[MOST_CASES]; /* of the simulated runs */
+    sim_case setup;
+    sim_outcome outcome[MOST_CASES];
+    sim_service service[MOST_CASES];
     char folder[128];
     double loop_seconds, rate, worst; /* loop_seconds: scheduling and sleeping only */
 } bench;
 
 static void help(void)
 {
-    printf("NAME\n"
-           "    skyquilt bench scheduler - rank 0's message rate and efficiency\n\n"
-           "SYNOPSIS\n"
-           "    mpirun -n RANKS [--oversubscribe] skyquilt bench scheduler [OPTIONS]\n\n"
-           "DESCRIPTION\n"
-           "    Runs the real machinery - scheduler, messages, shards, ledger - with tasks that "
-           "sleep\n"
-           "    instead of computing, so that more ranks than cores say something about scheduling "
-           "and\n"
-           "    nothing about computing. Efficiency is the time slept over workers times wall time "
-           "of the\n"
-           "    loop. Then rank 0 exchanges messages with all others as fast as it can.\n\n"
-           "OPTIONS\n"
-           "    --seconds S       of a task, default 0.1\n"
-           "    --tasks N         in all, default 50 a worker\n"
-           "    --messages N      of each worker in the exchange, default 20000; 0: none\n"
-           "    --json            print JSON\n\n"
-           "EXIT CODES\n"
-           "    0  measured\n"
-           "    1  usage error\n"
-           "    4  environment or storage error\n");
+    printf(
+        "NAME\n"
+        "    skyquilt bench scheduler - rank 0's message rate and efficiency\n\n"
+        "SYNOPSIS\n"
+        "    mpirun -n RANKS [--oversubscribe] skyquilt bench scheduler [OPTIONS]\n"
+        "    [mpirun -n 2] skyquilt bench scheduler --simulate [--workers N,N,...] [OPTIONS]\n\n"
+        "DESCRIPTION\n"
+        "    Runs the real machinery - scheduler, messages, shards, ledger - with tasks that "
+        "sleep\n"
+        "    instead of computing, so that more ranks than cores say something about scheduling "
+        "and\n"
+        "    nothing about computing. Efficiency is the time slept over workers times wall time "
+        "of the\n"
+        "    loop. Then rank 0 exchanges messages with all others as fast as it can.\n\n"
+        "    --simulate runs the same state machine on one rank with workers in simulated time: "
+        "tasks of\n"
+        "    lognormal cost, some of 100 times the mean, failures and deaths of workers. Rank 0 "
+        "serves one\n"
+        "    message after the other, with service times measured here first: messages (with the "
+        "other ranks,\n"
+        "    or of one rank to itself), ledger lines and their fsync in TMPDIR, the state machine. "
+        "'tail' is the "
+        "share of the\n"
+        "    workers' time after their last task, 'bound' the least time of any schedule: the "
+        "mean load of\n"
+        "    a worker or the longest task; 'load' is rank 0's busy share.\n\n"
+        "OPTIONS\n"
+        "    --seconds S       of a task, default 0.1; simulated: the mean, default 1\n"
+        "    --tasks N         in all, default 50 a worker; simulated: 1000 a worker\n"
+        "    --messages N      of each worker in the exchange, default 20000; 0: none\n"
+        "    --simulate        in simulated time\n"
+        "    --workers LIST    of simulated runs, default 100,1000,10000,100000\n"
+        "    --batch N         results in one message, default 1\n"
+        "    --flush S         that a worker's results may wait for each other, default 0.5\n"
+        "    --sigma X         of the logarithm of a cost, default 1\n"
+        "    --slow X          share of tasks of 100 times the mean, default 1e-4\n"
+        "    --fail X          share of attempts that fail, default 1e-3\n"
+        "    --mtbf HOURS      between deaths of one worker, default 1000; 0: none\n"
+        "    --message S       that a message keeps rank 0 busy, default: measured\n"
+        "    --latency S       of a message, default 5e-6\n"
+        "    --json            print JSON\n\n"
+        "EXIT CODES\n"
+        "    0  measured\n"
+        "    1  usage error\n"
+        "    4  environment or storage error\n");
 }
 
 static void keep_last(void *user, const sq_run_progress *p)
@@ -181,16 +212,24 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
     return remove(path);
 }
 
+static sq_status local_folder(bench *b)
+{
+    const char *base = getenv("TMPDIR");
+    snprintf(b->folder, sizeof b->folder, "%.80s/skyquilt-bench-XXXXXX", base ? base : "/tmp");
+    if (mkdtemp(b->folder))
+        return SQ_OK;
+    sq_status rc = sq_fail(SQ_ERR_IO, "%s: cannot make a folder", b->folder);
+    b->folder[0] = 0;
+    return rc;
+}
+
 /* A folder that all ranks see, with the configuration in it. */
 static sq_status make_folder(bench *b, int rank)
 {
     sq_status rc = SQ_OK;
     char path[160];
     if (rank == 0) {
-        const char *base = getenv("TMPDIR");
-        snprintf(b->folder, sizeof b->folder, "%.80s/skyquilt-bench-XXXXXX", base ? base : "/tmp");
-        if (!mkdtemp(b->folder))
-            rc = sq_fail(SQ_ERR_IO, "%s: cannot make a folder", b->folder);
+        rc = local_folder(b);
         snprintf(path, sizeof path, "%s/bench.yaml", b->folder);
         FILE *file = rc == SQ_OK ? fopen(path, "w") : NULL;
         if (file) {
@@ -253,11 +292,123 @@ static void print_result(const bench *b)
         printf("    messages    %.0f /s through rank 0\n", b->rate);
 }
 
+static uint64_t tasks_of(const bench *b, int i)
+{
+    return b->tasks ? (uint64_t)b->tasks : 1000 * (uint64_t)b->workers[i];
+}
+
+static sq_status simulate(bench *b)
+{
+    sq_status rc = SQ_OK;
+    int rank = sq_cli_job_rank();
+    double message = b->message;
+    if (sq_comm_size(sq_comm_world()) > 1 && message <= 0) {
+        SQ_TRY(exchange(b));
+        message = 1 / b->rate;
+    }
+    if (rank)
+        return SQ_OK;
+    SQ_TRY(local_folder(b));
+    for (int i = 0; i < b->cases; i++) {
+        sim_case c = b->setup;
+        c.workers = b->workers[i];
+        c.tasks = tasks_of(b, i);
+        c.seconds = b->seconds;
+        SQ_TRY(sq_bench_service(b->folder, c.workers, &c.service));
+        if (message > 0)
+            c.service.message = message;
+        b->service[i] = c.service;
+        SQ_TRY(sq_bench_simulate(&c, &b->outcome[i]));
+    }
+cleanup:
+    if (b->folder[0])
+        nftw(b->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return rc;
+}
+
+static void print_simulated_json(const bench *b)
+{
+    const sim_case *c = &b->setup;
+    printf("{\"kind\": \"simulated time\", \"task_seconds\": %g, \"sigma\": %g, \"slow\": %g, "
+           "\"fail\": %g, \"deaths_per_second\": %g, \"latency\": %g, \"flush\": %g, "
+           "\"batch\": %u, \"runs\": [",
+           b->seconds, c->sigma, c->slow, c->fail, c->death, c->latency, c->flush, c->batch);
+    for (int i = 0; i < b->cases; i++) {
+        const sim_outcome *o = &b->outcome[i];
+        const sim_service *v = &b->service[i];
+        printf("%s\n{\"workers\": %u, \"tasks\": %llu, \"seconds\": %.3f, \"bound\": %.3f, "
+               "\"efficiency\": %.4f, \"tail\": %.4f, \"load\": %.4f, "
+               "\"messages_per_second\": %.1f, \"delay\": %.3g, \"failures\": %llu, "
+               "\"deaths\": %llu, \"duplicates\": %llu, \"quarantined\": %llu, "
+               "\"bytes\": %llu, \"real_seconds\": %.2f, \"service\": {\"message\": %.3g, "
+               "\"notice\": %.3g, \"line\": %.3g, \"flush\": %.3g}}",
+               i ? "," : "", b->workers[i], (unsigned long long)tasks_of(b, i), o->seconds,
+               o->bound, o->efficiency, o->tail, o->load, o->messages, o->delay,
+               (unsigned long long)o->failures, (unsigned long long)o->deaths,
+               (unsigned long long)o->duplicates, (unsigned long long)o->quarantined,
+               (unsigned long long)o->bytes, o->real, v->message, v->notice, v->line, v->flush);
+    }
+    printf("]}\n");
+}
+
+static void print_simulated(const bench *b)
+{
+    const sim_case *c = &b->setup;
+    const sim_service *v = &b->service[b->cases - 1];
+    if (b->json) {
+        print_simulated_json(b);
+        return;
+    }
+    printf("simulated time: tasks of %g s (lognormal, sigma %g; %g of them 100 times the mean),\n"
+           "%g of attempts fail, %u result%s a message\n"
+           "service of rank 0: message %.2f us, notice %.2f us, ledger line %.2f us, fsync %.2f "
+           "ms\n\n"
+           " workers      tasks    run [s]  bound [s]  efficiency   tail   load  messages/s  delay "
+           "[ms]  deaths  memory [MB]  took [s]\n",
+           b->seconds, c->sigma, c->slow, c->fail, c->batch, c->batch > 1 ? "s" : "",
+           1e6 * v->message, 1e6 * v->notice, 1e6 * v->line, 1e3 * v->flush);
+    for (int i = 0; i < b->cases; i++) {
+        const sim_outcome *o = &b->outcome[i];
+        printf("%8u %10llu %10.1f %10.1f %10.1f%% %5.1f%% %5.1f%% %11.0f %11.3f %7llu %12.1f "
+               "%9.1f\n",
+               b->workers[i], (unsigned long long)tasks_of(b, i), o->seconds, o->bound,
+               100 * o->efficiency, 100 * o->tail, 100 * o->load, o->messages, 1e3 * o->delay,
+               (unsigned long long)o->deaths, 1e-6 * (double)o->bytes, o->real);
+    }
+}
+
+static int parse_workers(const char *text, bench *b)
+{
+    b->cases = 0;
+    for (char *end; b->cases < MOST_CASES; text = end + 1) {
+        long number = strtol(text, &end, 10);
+        if (end == text || number < 1 || number > 10000000 || (*end && *end != ','))
+            return 0;
+        b->workers[b->cases++] = (uint32_t)number;
+        if (!*end)
+            return 1;
+    }
+    return 0;
+}
+
+static int parse_real(const char *text, double least, double most, double *out)
+{
+    char *end;
+    *out = strtod(text, &end);
+    return end != text && !*end && *out >= least && *out <= most;
+}
+
 static int parse(int argc, char **argv, bench *b)
 {
     static const struct option known[] = {
         {"seconds", required_argument, NULL, 's'},  {"tasks", required_argument, NULL, 't'},
         {"messages", required_argument, NULL, 'm'}, {"json", no_argument, NULL, 'j'},
+        {"simulate", no_argument, NULL, 'S'},       {"workers", required_argument, NULL, 'w'},
+        {"batch", required_argument, NULL, 'b'},    {"flush", required_argument, NULL, 'f'},
+        {"sigma", required_argument, NULL, 'g'},    {"slow", required_argument, NULL, 'l'},
+        {"fail", required_argument, NULL, 'F'},     {"mtbf", required_argument, NULL, 'M'},
+        {"message", required_argument, NULL, 'c'},  {"latency", required_argument, NULL, 'L'},
+
         {"help", no_argument, NULL, 'h'},           {0}};
     int option, good = 1;
     double number;
@@ -277,6 +428,38 @@ static int parse(int argc, char **argv, bench *b)
             break;
         case 'j':
             b->json = 1;
+            break;
+        case 'S':
+            b->simulate = 1;
+            break;
+        case 'w':
+            good = parse_workers(optarg, b);
+            break;
+        case 'b':
+            good = parse_real(optarg, 1, 1e6, &number);
+            b->setup.batch = (uint32_t)number;
+            break;
+        case 'f':
+            good = parse_real(optarg, 0, 3600, &b->setup.flush);
+            break;
+        case 'g':
+            good = parse_real(optarg, 0, 5, &b->setup.sigma);
+            break;
+        case 'l':
+            good = parse_real(optarg, 0, 0.009, &b->setup.slow);
+            break;
+        case 'F':
+            good = parse_real(optarg, 0, 0.5, &b->setup.fail);
+            break;
+        case 'M':
+            good = parse_real(optarg, 0, 1e9, &number);
+            b->setup.death = number > 0 ? 1 / (3600 * number) : 0;
+            break;
+        case 'c':
+            good = parse_real(optarg, 0, 1, &b->message);
+            break;
+        case 'L':
+            good = parse_real(optarg, 0, 1, &b->setup.latency);
             break;
         case 'h':
             help();
@@ -298,18 +481,29 @@ static int parse(int argc, char **argv, bench *b)
 
 int sq_cli_bench_scheduler(int argc, char **argv)
 {
-    bench b = {.seconds = 0.1, .messages = 20000};
+    bench b = {.messages = 20000,
+               .cases = 4,
+               .workers = {100, 1000, 10000, 100000},
+               .setup = {.sigma = 1,
+                         .slow = 1e-4,
+                         .fail = 1e-3,
+                         .death = 1 / 3.6e6,
+                         .latency = 5e-6,
+                         .flush = 0.5,
+                         .batch = 1}};
     int code = parse(argc, argv, &b);
     if (code >= 0)
         return code;
     sq_status rc = sq_cli_job_begin(&argc, &argv, 1);
     if (rc != SQ_OK)
         return sq_cli_fail("bench scheduler", rc);
-    rc = measure(&b);
+    if (b.seconds <= 0)
+        b.seconds = b.simulate ? 1 : 0.1;
+    rc = b.simulate ? simulate(&b) : measure(&b);
     code = sq_exit_code(rc);
     if (rc != SQ_OK)
         sq_cli_job_fail("bench scheduler", rc);
     else if (sq_cli_job_rank() == 0)
-        print_result(&b);
+        (b.simulate ? print_simulated : print_result)(&b);
     return sq_cli_job_end(code, 0);
 }
