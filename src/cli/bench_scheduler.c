@@ -314,9 +314,8 @@ static sq_status simulate(bench *b)
         c.workers = b->workers[i];
         c.tasks = tasks_of(b, i);
         c.seconds = b->seconds;
+        c.service.message = message;
         SQ_TRY(sq_bench_service(b->folder, c.workers, &c.service));
-        if (message > 0)
-            c.service.message = message;
         b->service[i] = c.service;
         SQ_TRY(sq_bench_simulate(&c, &b->outcome[i]));
     }

@@ -481,7 +481,8 @@ cleanup:
 sq_status sq_bench_service(const char *folder, uint32_t workers, sim_service *out)
 {
     sq_status rc = SQ_OK;
-    SQ_TRY(time_messages(&out->message));
+    if (out->message <= 0)
+        SQ_TRY(time_messages(&out->message));
     SQ_TRY(time_ledger(folder, out));
     SQ_TRY(time_notices(workers, &out->notice));
 cleanup:

@@ -45,8 +45,8 @@ typedef struct sim_outcome {
     uint64_t bytes; /* the state machine's memory */
 } sim_outcome;
 
-/* Measure the service times on this machine: messages of rank 0 to itself, a ledger in `folder`,
- * the state machine with so many workers. */
+/* Measure the service times on this machine: messages of the only rank to itself unless
+ * out->message is given, a ledger in `folder`, the state machine with so many workers. */
 sq_status sq_bench_service(const char *folder, uint32_t workers, sim_service *out);
 /* SQ_ERR_INTERNAL when the run does not end complete. */
 sq_status sq_bench_simulate(const sim_case *c, sim_outcome *out);
