@@ -24,6 +24,7 @@ static const command commands[] = {
     {"report", "a release on one page", sq_cli_report},
     {"simulate", "make tiles with truth, and training sets", sq_cli_simulate},
     {"n0", "noise of lensing reconstruction", sq_cli_n0},
+    {"lensing-selftest", "check the lensing code of this install", sq_cli_lensing_selftest},
     {"model", "show what an ONNX file needs, or run it", sq_cli_model},
     {"bench", "measure what the machine and the engine reach", sq_cli_bench},
     {"doctor", "check the environment", sq_cli_doctor},
@@ -44,7 +45,7 @@ enum { COMMANDS = sizeof commands / sizeof *commands, BENCHES = sizeof benches /
 static void list(FILE *out, const command *table, int count)
 {
     for (int i = 0; i < count; i++)
-        fprintf(out, "    %-10s %s\n", table[i].name, table[i].summary);
+        fprintf(out, "    %-16s %s\n", table[i].name, table[i].summary);
 }
 
 static void usage(FILE *out)

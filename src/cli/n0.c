@@ -58,11 +58,12 @@ static void help(void)
         "    --cls-gradient FILE   gradient-lensed spectra for the responses; without them the "
         "lensed\n"
         "                          ones stand in (TT 1.5%%, EB 0.5%% off)\n"
-        "    --cls-unit UNIT       of all these files: dl-uK2 (default), cl-uK2, dl-K2, cl-K2, "
-        "dl-one,\n"
-        "                          cl-one; dl- is D_L, cl- C_L (then PP is C_L^phi); -one is "
-        "relative\n"
-        "                          to T = 2.7255 K\n\n"
+        "    --cls-unit UNIT[,UNIT,UNIT]\n"
+        "                          of all files, or of the lensed, potential and gradient ones:\n"
+        "                          dl-uK2 (default), cl-uK2, dl-K2, cl-K2, dl-one, cl-one; dl- is "
+        "D_L,\n"
+        "                          cl- C_L (then PP is C_L^phi); -one is relative to T = 2.7255 "
+        "K\n\n"
         "OPTIONS\n"
         "    --beam ARCMIN|FILE    FWHM of a Gaussian beam, or a text file of b_l ('l b_l' or b_l "
         "from\n"
@@ -93,7 +94,8 @@ static void help(void)
         "power\n"
         "    agree; here N0 = R_ww / R^2. Every pair of maps is counted once: no factor 1/2 for "
         "XY\n"
-        "    against YX as in quicklens. TE has the separable weight 1 / (C^TT C^EE).\n"
+        "    against YX as in quicklens. TE has the separable weight 1 / (C^TT C^EE),\n"
+        "    and its column leaves out the part of (C^TE)^2, up to 5%%; MV has it.\n"
         "    The maps are deconvolved: their power is C_l + n^2 / b_l^2, with n in uK rad and "
         "b_l^2 =\n"
         "    exp(-l (l + 1) sigma^2), sigma = FWHM / sqrt(8 ln 2).\n"
@@ -111,7 +113,7 @@ static void help(void)
 
 typedef struct arguments {
     const char *lensed, *potential, *gradient, *beam, *json;
-    sq_cl_unit unit;
+    sq_cl_unit unit[3]; /* lensed, potential, gradient */
     double noise, noise_p, box, first, width;
     int lmin, lmax, side, count, delens_lmin, phi, help;
 } arguments;
@@ -153,6 +155,20 @@ static sq_status bins(const char *text, arguments *a)
     return SQ_OK;
 }
 
+/* One unit for all files, or three. */
+static sq_status units(const char *text, arguments *a)
+{
+    char word[4][16] = {"", "", "", ""};
+    int count = sscanf(text, "%15[^,],%15[^,],%15[^,],%15s", word[0], word[1], word[2], word[3]);
+    if (count != 1 && count != 3)
+        return sq_fail(SQ_ERR_USAGE, "--cls-unit: '%s' is not UNIT or UNIT,UNIT,UNIT", text);
+    for (int i = 0; i < 3; i++) {
+        if (sq_cl_unit_parse(word[count == 1 ? 0 : i], &a->unit[i]) != SQ_OK)
+            return sq_fail_in(SQ_ERR_USAGE, "--cls-unit");
+    }
+    return SQ_OK;
+}
+
 static sq_status take(int option, const char *name, const char *value, arguments *a)
 {
     switch (option) {
@@ -168,8 +184,7 @@ static sq_status take(int option, const char *name, const char *value, arguments
         a->gradient = value;
         return SQ_OK;
     case 'u':
-        return sq_cl_unit_parse(value, &a->unit) == SQ_OK ? SQ_OK
-                                                          : sq_fail_in(SQ_ERR_USAGE, "--cls-unit");
+        return units(value, a);
     case 'b':
         a->beam = value;
         return SQ_OK;
@@ -269,10 +284,10 @@ static void take_column(sq_spectra *file, sq_cl column, double **out)
     file->cl[column] = NULL;
 }
 
-static sq_status read_file(const arguments *a, const char *path, unsigned need, int top,
+static sq_status read_file(const char *path, sq_cl_unit unit, unsigned need, int top,
                            sq_spectra *file)
 {
-    sq_status rc = sq_spectra_read(path, a->unit, need, top, file);
+    sq_status rc = sq_spectra_read(path, unit, need, top, file);
     if (rc == SQ_OK && file->warning[0])
         fprintf(stderr, "skyquilt n0: warning: %s\n", file->warning);
     return rc;
@@ -290,7 +305,7 @@ static sq_status read_lensed(const arguments *a, spectra *s)
 {
     sq_status rc = SQ_OK;
     sq_spectra file = {0};
-    SQ_TRY(read_file(a, a->lensed, TT, s->top, &file));
+    SQ_TRY(read_file(a->lensed, a->unit[0], TT, s->top, &file));
     unsigned need = file.has & (TT | EE | BB | TE | (a->potential ? 0 : PP));
     if ((need & (EE | BB | TE)) &&
         !(need & BB && file.cl[SQ_CL_BB][1000 < s->top ? 1000 : s->top] > 0)) {
@@ -303,7 +318,7 @@ static sq_status read_lensed(const arguments *a, spectra *s)
     if (need & (EE | TE))
         need |= EE | BB | TE;
     sq_spectra_free(&file);
-    SQ_TRY(sq_spectra_read(a->lensed, a->unit, need, s->top, &file));
+    SQ_TRY(sq_spectra_read(a->lensed, a->unit[0], need, s->top, &file));
     static const sq_cl columns[] = {SQ_CL_TT, SQ_CL_EE, SQ_CL_BB, SQ_CL_TE};
     for (int c = 0; c < 4; c++)
         take_column(&file, columns[c], &s->lensed[c]);
@@ -320,12 +335,12 @@ static sq_status read_spectra(const arguments *a, spectra *s)
     sq_spectra file = {0};
     SQ_TRY(read_lensed(a, s));
     if (a->potential) {
-        SQ_TRY(read_file(a, a->potential, TT | PP, s->top, &file));
+        SQ_TRY(read_file(a->potential, a->unit[1], TT | PP, s->top, &file));
         take_column(&file, SQ_CL_PP, &s->phi);
         sq_spectra_free(&file);
     }
     if (a->gradient) {
-        SQ_TRY(read_file(a, a->gradient, s->lensed[1] ? TT | EE | TE : TT, s->top, &file));
+        SQ_TRY(read_file(a->gradient, a->unit[2], s->lensed[1] ? TT | EE | TE : TT, s->top, &file));
         take_column(&file, SQ_CL_TT, &s->gradient[0]);
         take_column(&file, SQ_CL_EE, &s->gradient[1]);
         take_column(&file, SQ_CL_TE, &s->gradient[2]);

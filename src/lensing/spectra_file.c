@@ -154,7 +154,7 @@ static sq_status guess_columns(table *t, int count)
         }
     }
     return sq_fail(SQ_ERR_FORMAT,
-                   "%s:%d: %d columns without a header line '# L TT EE ...': CAMB's files have "
+                   "%s:%d: %d column(s) without a header line '# L TT EE ...': CAMB's files have "
                    "2, 4, 5, 6 or 8",
                    t->path, t->line, count);
 }
@@ -230,7 +230,7 @@ static sq_status take_row(table *t, const char *at, const char *end)
     if (!t->columns)
         SQ_TRY(guess_columns(t, count));
     if (count != t->columns)
-        return sq_fail(SQ_ERR_FORMAT, "%s:%d: %d columns instead of %d", t->path, t->line, count,
+        return sq_fail(SQ_ERR_FORMAT, "%s:%d: %d column(s) instead of %d", t->path, t->line, count,
                        t->columns);
     for (int c = 0; c < count; c++) {
         if (t->meaning[c] == ELL)

@@ -23,6 +23,7 @@ int sq_cli_compare(int argc, char **argv);
 int sq_cli_report(int argc, char **argv);
 int sq_cli_simulate(int argc, char **argv);
 int sq_cli_n0(int argc, char **argv);
+int sq_cli_lensing_selftest(int argc, char **argv);
 int sq_cli_model(int argc, char **argv);
 int sq_cli_bench(int argc, char **argv);
 int sq_cli_doctor(int argc, char **argv);
