@@ -347,10 +347,11 @@ static sq_status check_values(const table *t, unsigned need, const sq_spectra *s
     for (int l = 2; l <= s->lmax; l++) {
         for (int c = 0; c < SQ_CL_COUNT; c++) {
             if (need & 1u << c && c != SQ_CL_TE && s->cl[c][l] < 0)
-                return sq_fail(SQ_ERR_DATA,
-                               "%s: %s is negative at L = %d: are the columns in "
-                               "another order?",
-                               t->path, column_names[c], l);
+                return sq_fail(
+                    SQ_ERR_DATA,
+                    "%s: %s is negative at L = %d: are the columns in another order, or is the "
+                    "file good to lower L alone?",
+                    t->path, column_names[c], l);
         }
         if ((need & all) == all && l >= 30 && l <= 2000 &&
             pow(s->cl[SQ_CL_TE][l], 2) > 1.5 * s->cl[SQ_CL_TT][l] * s->cl[SQ_CL_EE][l])
