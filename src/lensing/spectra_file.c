@@ -346,6 +346,9 @@ static sq_status check_values(const table *t, unsigned need, const sq_spectra *s
     const unsigned all = 1u << SQ_CL_TT | 1u << SQ_CL_EE | 1u << SQ_CL_TE;
     for (int l = 2; l <= s->lmax; l++) {
         for (int c = 0; c < SQ_CL_COUNT; c++) {
+            if (need & 1u << c && !isfinite(s->cl[c][l]))
+                return sq_fail(SQ_ERR_DATA, "%s: %s is too large at L = %d", t->path,
+                               column_names[c], l);
             if (need & 1u << c && c != SQ_CL_TE && s->cl[c][l] < 0)
                 return sq_fail(
                     SQ_ERR_DATA,

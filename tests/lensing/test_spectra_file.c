@@ -278,6 +278,14 @@ static void test_short(void **state)
             fail_msg("'%s': '%s'", cases[i].text, rc == SQ_OK ? "fine" : sq_error());
     }
     sq_spectra s;
+    /* Finite as written, infinite in uK^2. */
+    size = 0;
+    put("# L TT EE\n");
+    for (int l = 2; l <= LMAX; l++)
+        put("%d %.9e %s\n", l, value_in(SQ_CL_TT, SQ_DL_K2, 0, l), l == 50 ? "1e307" : "1e-12");
+    assert_int_equal(sq_spectra_parse(text, size, "text", SQ_DL_K2, TT | EE, 2000, &s),
+                     SQ_ERR_DATA);
+    assert_non_null(strstr(sq_error(), "text: EE is too large"));
     assert_int_equal(sq_spectra_read("/no/such", SQ_DL_UK2, TT, 2000, &s), SQ_ERR_IO);
     assert_int_equal(sq_spectra_read("/", SQ_DL_UK2, TT, 2000, &s), SQ_ERR_IO);
 }
