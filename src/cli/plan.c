@@ -58,7 +58,7 @@ typedef struct plan {
     double rate;
     sq_run_config *run;
     sq_survey *survey;
-    char scanned[64]; /* temporary index, "" when none was made */
+    char scanned[4096]; /* temporary index, "" when none was made */
     sq_index_report index;
     sq_phase_cost cost[SQ_MAX_PHASES];
     sq_rate measured;
@@ -77,11 +77,13 @@ static sq_status find_tiles(plan *p, const char **index)
     *index = p->run->index[0] ? p->run->index : NULL;
     if (*index || !p->run->tiles.count)
         return SQ_OK;
-    snprintf(p->scanned, sizeof p->scanned, "/tmp/skyquilt-plan-XXXXXX");
-    int fd = mkstemp(p->scanned);
+    const char *folder = getenv("TMPDIR");
+    folder = folder && *folder ? folder : "/tmp";
+    int length = snprintf(p->scanned, sizeof p->scanned, "%s/skyquilt-plan-XXXXXX", folder);
+    int fd = length < (int)sizeof p->scanned ? mkstemp(p->scanned) : -1;
     if (fd < 0) {
         p->scanned[0] = 0;
-        return sq_fail(SQ_ERR_IO, "/tmp: cannot make a temporary file");
+        return sq_fail(SQ_ERR_IO, "%s: cannot make a temporary file", folder);
     }
     close(fd);
     *index = p->scanned;

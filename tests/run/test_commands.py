@@ -58,6 +58,12 @@ def main():
                 p = subprocess.run([PROGRAM, command, path, *extra], env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
                 check(p.returncode in (1, 4) and (not word or p.returncode == 1), f"{command} {text!r}: exit {p.returncode}")
                 one_line(p.stderr, word, text)
+        # What plan scans goes to TMPDIR.
+        missing = f"{top}/no-such-folder"
+        p = subprocess.run([PROGRAM, "plan", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                           env=dict(ENV, TMPDIR=missing, OMPI_MCA_orte_tmpdir_base=top))
+        check(p.returncode == 4, f"plan without a TMPDIR: exit {p.returncode}\n{p.stderr}")
+        one_line(p.stderr, missing, "plan without a TMPDIR")
         _, error = call("run", f"{top}/absent.yaml", expected=1)
         one_line(error, "absent.yaml", "no configuration")
         # The index: the same for any number of ranks; bad tiles are named and left out.
