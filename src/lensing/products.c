@@ -167,24 +167,27 @@ static void pack(products *p, const factor *const f[PARITIES], double high[PARIT
     }
 }
 
-/* The four quadrants of the map: its parts by parity. */
+/* The part of one parity of a row and of its mirror, at x = 0 .. columns - 1. */
+static void unpack_row(int columns, int nx, const double *up, const double *down, double scale,
+                       int class, double *out)
+{
+    double x_sign = class == EVEN_EVEN || class == ODD_Y ? 1 : -1;
+    double y_sign = class == EVEN_EVEN || class == ODD_X ? 1 : -1;
+    out[0] = scale * (1 + x_sign) * (up[0] + y_sign * down[0]);
+    for (int x = 1; x < columns; x++)
+        out[x] = scale * (up[x] + x_sign * up[nx - x] + y_sign * (down[x] + x_sign * down[nx - x]));
+}
+
+/* The four quadrants of the map: its parts by parity, at their heights again. */
 static void unpack(const products *p, const double high[PARITIES], double *const out[PARITIES])
 {
     int ny = p->flat.ny, nx = p->flat.nx;
     for (int y = 0; y < p->rows; y++) {
         const double *up = p->map + (int64_t)y * nx, *down = p->map + (int64_t)((ny - y) % ny) * nx;
-        int64_t k = (int64_t)y * p->columns;
-        for (int x = 0; x < p->columns; x++) {
-            int back = x ? nx - x : 0;
-            double a = up[x], b = up[back], c = down[x], d = down[back];
-            if (out[EVEN_EVEN])
-                out[EVEN_EVEN][k + x] = 0.25 * high[EVEN_EVEN] * (a + b + c + d);
-            if (out[ODD_ODD])
-                out[ODD_ODD][k + x] = 0.25 * high[ODD_ODD] * (a - b - c + d);
-            if (out[ODD_X])
-                out[ODD_X][k + x] = 0.25 * high[ODD_X] * (a - b + c - d);
-            if (out[ODD_Y])
-                out[ODD_Y][k + x] = 0.25 * high[ODD_Y] * (a + b - c - d);
+        for (int c = 0; c < PARITIES; c++) {
+            if (out[c])
+                unpack_row(p->columns, nx, up, down, 0.25 * high[c], c,
+                           out[c] + (int64_t)y * p->columns);
         }
     }
 }
