@@ -228,33 +228,46 @@ static void heard(sq_scheduler *s, worker *w)
     }
 }
 
-/* Record the end of a task; others that hold it need not begin it. */
-sq_status sq_scheduler_settle_now(sq_scheduler *s, uint64_t index, sq_settled state, int others)
+/* A worker that holds a settled task need not begin it. */
+static sq_status release(sq_scheduler *s, uint32_t id, uint64_t index)
+{
+    uint32_t attempt;
+    int held;
+    worker *w = &s->workers[id];
+    sq_status rc = sq_worker_take(w, index, &attempt, &held);
+    if (rc != SQ_OK || !held)
+        return rc;
+    s->in_flight--;
+    if (w->running == index) {
+        /* It computes in vain; it is fed when it reports. Its time is watched as that of a silent
+         * worker. */
+        w->running = NO_TASK;
+    }
+    if (w->alone && !w->holding) {
+        w->alone = 0;
+        s->suspects_running--;
+    }
+    return sq_scheduler_push(s, (sq_action){.kind = SQ_ACTION_CANCEL,
+                                            .worker = id,
+                                            .phase = s->phase,
+                                            .index = index,
+                                            .count = 1});
+}
+
+/* Record the end of a task. What was issued a second time while it ran may be held by several;
+ * all other tasks are held by the last one that they were issued to. */
+sq_status sq_scheduler_settle_now(sq_scheduler *s, uint64_t index, sq_settled state)
 {
     sq_status rc = SQ_OK;
+    const special *task = sq_special_find(&s->specials, index);
     count_settled(sq_present(s), index, state);
-    for (size_t i = 0; others && i < s->worker_count; i++) {
-        uint32_t attempt;
-        int held;
-        worker *w = &s->workers[i];
-        SQ_TRY(sq_worker_take(w, index, &attempt, &held));
-        if (!held)
-            continue;
-        s->in_flight--;
-        if (w->running == index) {
-            /* It computes in vain; it is fed when it reports. Its time is watched as that of a
-             * silent worker. */
-            w->running = NO_TASK;
-        }
-        if (w->alone && !w->holding) {
-            w->alone = 0;
-            s->suspects_running--;
-        }
-        SQ_TRY(sq_scheduler_push(s, (sq_action){.kind = SQ_ACTION_CANCEL,
-                                                .worker = (uint32_t)i,
-                                                .phase = s->phase,
-                                                .index = index,
-                                                .count = 1}));
+    if (!task)
+        return SQ_OK;
+    if (task->reissued) {
+        for (size_t i = 0; i < s->worker_count; i++)
+            SQ_TRY(release(s, (uint32_t)i, index));
+    } else if (task->holder != NO_WORKER) {
+        SQ_TRY(release(s, task->holder, index));
     }
     sq_special_remove(&s->specials, index);
 cleanup:
@@ -327,7 +340,7 @@ static sq_status failed(sq_scheduler *s, const sq_notice *n, uint32_t attempt)
             return rc;
     }
     if (count >= most)
-        return sq_scheduler_settle_now(s, n->index, SQ_SETTLED_FAILED, 1);
+        return sq_scheduler_settle_now(s, n->index, SQ_SETTLED_FAILED);
     s->retried++;
     double pause =
         science ? 0 : s->limits.retry_pause * (double)(1u << (count - 1 < 10 ? count - 1 : 10));
@@ -361,14 +374,13 @@ static sq_status on_result(sq_scheduler *s, const sq_notice *n)
                                                 .phase = n->phase,
                                                 .index = n->index}));
     } else if (n->ok) {
-        const special *task = sq_special_find(&s->specials, n->index);
         SQ_TRY(sq_scheduler_push(s, (sq_action){.kind = SQ_ACTION_COMMIT,
                                                 .worker = n->worker,
                                                 .phase = n->phase,
                                                 .index = n->index,
                                                 .count = 1,
                                                 .attempt = attempt}));
-        SQ_TRY(sq_scheduler_settle_now(s, n->index, SQ_SETTLED_DONE, task != NULL));
+        SQ_TRY(sq_scheduler_settle_now(s, n->index, SQ_SETTLED_DONE));
         s->infra_in_row = 0;
         s->measured++;
         double weight = s->measured < 100 ? 1.0 / (double)s->measured : 0.01;

@@ -59,7 +59,7 @@ static sq_status count_death(sq_scheduler *s, uint32_t id, uint64_t index, int *
                                           .phase = s->phase,
                                           .index = index,
                                           .count = deaths});
-    return rc == SQ_OK ? sq_scheduler_settle_now(s, index, SQ_SETTLED_QUARANTINED, 1) : rc;
+    return rc == SQ_OK ? sq_scheduler_settle_now(s, index, SQ_SETTLED_QUARANTINED) : rc;
 }
 
 /* What a worker held goes back to the queue. When it died or hung, the task that it executed is

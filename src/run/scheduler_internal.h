@@ -21,6 +21,7 @@ typedef struct special {
     uint8_t suspected; /* runs last and alone */
     uint8_t queued;    /* stands in the retry or suspect queue */
     uint32_t avoid;    /* worker of the last failure */
+    uint32_t holder;   /* to whom it was issued last, NO_WORKER: only as part of a range */
 } special;
 
 typedef struct special_table {
@@ -142,7 +143,7 @@ static inline phase_state *sq_present(sq_scheduler *s)
 /* scheduler.c */
 sq_status sq_scheduler_drain(sq_scheduler *s, sq_outcome outcome);
 sq_status sq_scheduler_end(sq_scheduler *s, sq_outcome outcome);
-sq_status sq_scheduler_settle_now(sq_scheduler *s, uint64_t index, sq_settled state, int others);
+sq_status sq_scheduler_settle_now(sq_scheduler *s, uint64_t index, sq_settled state);
 sq_status sq_scheduler_check_phase_done(sq_scheduler *s);
 
 /* scheduler_fault.c: failures, deaths, silence. */

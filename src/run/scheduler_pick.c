@@ -164,6 +164,7 @@ static sq_status assign_again(sq_scheduler *s, uint32_t id, uint64_t index, int 
         return rc;
     task->queued = 0;
     task->attempts++;
+    task->holder = id;
     if (alone)
         s->suspects_running++;
     return assign(s, id, (segment){.first = index, .count = 1, .attempt = task->attempts}, alone);

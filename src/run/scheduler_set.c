@@ -57,7 +57,7 @@ sq_status sq_special_get(special_table *table, uint64_t index, special **out)
         if (rc != SQ_OK)
             return rc;
     }
-    *out = insert(table, (special){.index = index, .attempts = 1, .avoid = NO_WORKER});
+    *out = insert(table, (special){.index = index, .attempts = 1, .avoid = NO_WORKER, .holder = NO_WORKER});
     return SQ_OK;
 }
 
