@@ -170,13 +170,6 @@ static void keep_last(void *user, const sq_run_progress *p)
         b->loop_seconds = p->seconds;
 }
 
-static double processor_seconds(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 /* Rank 0 answers every message; the rate counts both directions, and so does the processor time
  * that a message takes of rank 0. */
 static sq_status exchange(bench *b)
@@ -190,7 +183,7 @@ static sq_status exchange(bench *b)
     unsigned char body[64] = {0};
     SQ_TRY(sq_mailbox_create(world, &box));
     SQ_TRY(sq_comm_barrier(world));
-    double start = sq_now(), before = processor_seconds();
+    double start = sq_now(), before = sq_bench_processor();
     int64_t expected = rank ? b->messages : b->messages * (size - 1), sent = 0;
     for (int64_t n = 0; n < expected; n++) {
         /* A worker keeps 16 messages on the way. */
@@ -206,7 +199,7 @@ static sq_status exchange(bench *b)
     }
     if (rank == 0) {
         b->rate = 2.0 * (double)expected / (sq_now() - start);
-        b->cost = (processor_seconds() - before) / (2.0 * (double)expected);
+        b->cost = (sq_bench_processor() - before) / (2.0 * (double)expected);
     }
     SQ_TRY(sq_comm_barrier(world));
 cleanup:

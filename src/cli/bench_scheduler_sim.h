@@ -45,6 +45,8 @@ typedef struct sim_outcome {
     uint64_t bytes; /* the state machine's memory */
 } sim_outcome;
 
+/* Seconds of processor time of this process: what others take of the machine does not count. */
+double sq_bench_processor(void);
 /* Measure the service times on this machine: messages of the only rank to itself unless
  * out->message is given, a ledger in `folder`, the state machine with so many workers. */
 sq_status sq_bench_service(const char *folder, uint32_t workers, sim_service *out);
