@@ -93,6 +93,11 @@ static sq_status open_disk(sq_input *input, int fd, int64_t size)
 
 sq_status sq_input_open(const char *path, sq_input_depth depth, sq_input **out)
 {
+    return sq_input_open_capped(path, depth, SQ_UNPACK_CAP, out);
+}
+
+sq_status sq_input_open_capped(const char *path, sq_input_depth depth, size_t cap, sq_input **out)
+{
     sq_status rc = SQ_OK;
     sq_input *input = NULL;
     struct stat st;
@@ -114,7 +119,7 @@ sq_status sq_input_open(const char *path, sq_input_depth depth, sq_input **out)
         SQ_TRY(open_disk(input, fd, st.st_size));
     } else {
         int whole = depth == SQ_INPUT_ALL, cut = 0;
-        SQ_TRY(sq_unpack(path, fd, packing, whole ? SQ_UNPACK_CAP : SQ_HEADER_CAP, whole,
+        SQ_TRY(sq_unpack(path, fd, packing, whole ? cap : SQ_HEADER_CAP, whole,
                          &input->memory, &input->size, &input->capacity, &cut));
         SQ_TRY(open_memory(input, !cut));
     }

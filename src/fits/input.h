@@ -34,6 +34,8 @@ typedef enum sq_input_depth { SQ_INPUT_HEADERS, SQ_INPUT_ALL } sq_input_depth;
 /* SQ_INPUT_HEADERS unpacks only the beginning of a compressed file, enough for the headers in front
  * of the first data; its data must not be read. */
 sq_status sq_input_open(const char *path, sq_input_depth depth, sq_input **out);
+/* With a cap of the caller's instead of SQ_UNPACK_CAP. */
+sq_status sq_input_open_capped(const char *path, sq_input_depth depth, size_t cap, sq_input **out);
 /* The same over bytes in memory (copied). */
 sq_status sq_input_memory(const char *name, const void *bytes, size_t size, sq_input **out);
 void sq_input_close(sq_input *input);

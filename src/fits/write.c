@@ -302,6 +302,36 @@ cleanup:
     return finish(&w, rc);
 }
 
+/* ---- maps ---- */
+
+sq_status sq_write_map(const char *path, const sq_wcs *wcs, int64_t nx, int64_t ny, int nplane,
+                       const char *const *name, const char *const *unit, const float *data)
+{
+    sq_status rc = SQ_OK;
+    char *cards = NULL;
+    writer w = {0};
+    LONGLONG axes[2] = {nx, ny};
+    if (nx < 1 || ny < 1 || nx > INT32_MAX || ny > INT32_MAX || nplane < 1)
+        return sq_fail(SQ_ERR_USAGE, "%s: map of %d planes, %lld x %lld pixels", path, nplane,
+                       (long long)nx, (long long)ny);
+    SQ_TRY(sq_wcs_to_header(wcs, &cards));
+    SQ_TRY(begin(&w, path));
+    for (int k = 0; k < nplane; k++) {
+        w.what = name[k];
+        fits_create_imgll(w.fits, FLOAT_IMG, 2, axes, &w.status);
+        put_text(&w, "EXTNAME", name[k], "");
+        put_text(&w, "BUNIT", unit[k], "");
+        put_text(&w, "POLCCONV", "IAU", "position angles from north through east");
+        put_cards(&w, cards);
+        fits_write_img(w.fits, TFLOAT, 1, nx * ny, (float *)data + k * nx * ny, &w.status);
+        put_checksums(&w);
+    }
+cleanup:
+    rc = finish(&w, rc);
+    sq_free(cards);
+    return rc;
+}
+
 /* ---- tables ---- */
 
 static int column_type(char type, const char **form, size_t *size)

@@ -21,6 +21,11 @@ sq_status sq_write_psf_grid(const char *path, int nband, const char (*band)[8], 
                             int nodes_y, int64_t nx, int64_t ny, int side, const float *psf,
                             const float *sky);
 
+/* A flat map: float32 planes [plane][ny][nx] as images of their own, EXTNAME their names, on one
+ * grid; U has the IAU sign (POLCCONV). */
+sq_status sq_write_map(const char *path, const sq_wcs *wcs, int64_t nx, int64_t ny, int nplane,
+                       const char *const *name, const char *const *unit, const float *data);
+
 typedef struct sq_fits_column {
     const char *name, *unit, *ucd, *description;
     char type; /* 'D' double, 'E' float, 'K' int64, 'J' int32, 'B' uint8 */
