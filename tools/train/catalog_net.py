@@ -40,16 +40,17 @@ def head_channels(nband):
 
 
 class Cell(nn.Module):
-    """Convolution, BatchNorm, SiLU."""
+    """Convolution, BatchNorm, what is added, ReLU: one oneDNN primitive. (SiLU cannot be fused into the AMX kernels and
+    took as long as the convolutions.)"""
 
     def __init__(self, inner, outer, size=3, stride=1):
         super().__init__()
         self.conv = nn.Conv2d(inner, outer, size, stride, size // 2, bias=False)
         self.norm = nn.BatchNorm2d(outer)
 
-    def forward(self, x):
+    def forward(self, x, more=None):
         y = self.norm(self.conv(x))
-        return y * torch.sigmoid(y)
+        return F.relu(y if more is None else y + more)
 
 
 class Block(nn.Module):
@@ -58,12 +59,14 @@ class Block(nn.Module):
     def __init__(self, width):
         super().__init__()
         self.one = Cell(width, width)
-        self.two = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.norm = nn.BatchNorm2d(width)
+        self.two = Cell(width, width)
 
     def forward(self, x):
-        y = self.norm(self.two(self.one(x))) + x
-        return y * torch.sigmoid(y)
+        return self.two(self.one(x), x)
+
+
+def blocks(width, count):
+    return nn.Sequential(*[Block(width) for _ in range(count)])
 
 
 class Head(nn.Module):
@@ -74,32 +77,41 @@ class Head(nn.Module):
         row, column = colour
         self.pad = (1 - column, column, 1 - row, row)
         self.features = nn.Conv2d(width, 64, 3, 2, 0, bias=False)
-        self.context = nn.Conv2d(context, 64, 3, 2, 0, bias=False) if context else None
         self.norm = nn.BatchNorm2d(64)
+        self.context = nn.Conv2d(context, 64, 3, 2, 0, bias=False) if context else None
         self.mix = Cell(64, 64, 1)
         self.out = nn.Conv2d(64, outer, 1)
 
+    def shifted(self, x, conv):
+        return conv(F.pad(x, self.pad))
+
     def forward(self, features, context):
-        y = self.features(F.pad(features, self.pad))
+        y = self.norm(self.shifted(features, self.features))
         if self.context is not None:
-            y = y + self.context(F.pad(context, self.pad))
-        y = self.norm(y)
-        return self.out(self.mix(y * torch.sigmoid(y)))
+            y = y + self.shifted(context, self.context)
+        return self.out(self.mix(F.relu(y)))
 
 
 class CatalogNet(nn.Module):
+    """A U-net that works at half resolution and below; planes come in at tile resolution. Channels are multiples of 32,
+    the depth of an AMX tile in bf16."""
+
     def __init__(self, nband=5):
         super().__init__()
         self.nband = nband
-        self.stem = Cell(2 * nband, 32)
-        self.second = nn.Sequential(Cell(32, 48, 3, 2), Block(48))
-        self.fourth = Cell(48, 64, 3, 2)
-        self.planes = Cell(PLANES * nband, 32, 1)
-        self.mix = nn.Sequential(Cell(96, 64, 1), Block(64), Block(64))
+        self.stem = Cell(2 * nband, 64, 3, 2)
+        self.second = blocks(64, 2)
+        self.fourth = Cell(64, 64, 3, 2)
+        self.planes = nn.Conv2d(PLANES * nband, 64, 1, bias=False)
+        self.mix = blocks(64, 4)
         self.eighth = nn.Sequential(Cell(64, 96, 3, 2), Block(96))
-        self.sixteenth = nn.Sequential(Cell(96, 128, 3, 2), Block(128), Block(128))
-        self.up8 = nn.Sequential(Cell(128 + 96, 96, 1), Block(96))
-        self.up4 = nn.Sequential(Cell(96 + 64, 64, 1), Block(64))
+        self.sixteenth = nn.Sequential(Cell(96, 128, 3, 2), blocks(128, 2))
+        self.lift8 = nn.Conv2d(128, 96, 1, bias=False)
+        self.skip8 = Cell(96, 96, 1)
+        self.up8 = Block(96)
+        self.lift4 = nn.Conv2d(96, 64, 1, bias=False)
+        self.skip4 = Cell(64, 64, 1)
+        self.up4 = blocks(64, 2)
         outer = head_channels(nband)
         self.heads = nn.ModuleList(
             Head(64, CONTEXT if k else 0, outer, colour) for k, colour in enumerate(COLOURS))
@@ -118,12 +130,11 @@ class CatalogNet(nn.Module):
                 out.bias[first + 2:first + 4] = -1.2
 
     def backbone(self, image, planes):
-        x = self.fourth(self.second(self.stem(image)))
-        x4 = self.mix(torch.cat([x, self.planes(planes)], 1))
+        x4 = self.mix(self.fourth(self.second(self.stem(image)), self.planes(planes)))
         x8 = self.eighth(x4)
         x16 = self.sixteenth(x8)
-        x8 = self.up8(torch.cat([F.interpolate(x16, scale_factor=2, mode="nearest"), x8], 1))
-        return self.up4(torch.cat([F.interpolate(x8, scale_factor=2, mode="nearest"), x4], 1))
+        x8 = self.up8(self.skip8(x8, F.interpolate(self.lift8(x16), scale_factor=2, mode="nearest")))
+        return self.up4(self.skip4(x4, F.interpolate(self.lift4(x8), scale_factor=2, mode="nearest")))
 
     def forward(self, image, planes, ctx1, ctx2, ctx3):
         features = self.backbone(image, planes)
