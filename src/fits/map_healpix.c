@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "fits/cards.h"
 #include "fits/map_internal.h"
+#include "sky/sphere.h"
 
 #define RAD (M_PI / 180)
 
@@ -356,9 +357,9 @@ static sq_status healpix_block(sq_map *map, int plane, sq_map_method method, siz
     SQ_TRY(SQ_ALLOC(weight, n, "weights"));
     SQ_TRY(SQ_ALLOC(found, 4 * n, "pixel values"));
     for (size_t k = 0; k < n; k++) {
-        double theta = (90 - dec[k]) * RAD, phi = ra[k] * RAD;
+        double theta = (90 - dec[k]) * RAD, phi = sq_wrap_ra(ra[k]) * RAD;
         int64_t *p = pixel + 4 * k;
-        if (!isfinite(theta) || !isfinite(phi)) {
+        if (!(fabs(dec[k]) <= 90) || !isfinite(phi)) {
             weight[k][0] = NAN;
         } else if (method == SQ_MAP_NEAREST) {
             ang2pix_ring64(nside, theta, phi, p);

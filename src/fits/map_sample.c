@@ -326,7 +326,11 @@ double sq_pixel_window(double side, double l)
     return sum / STEPS;
 }
 
+/* HEALPix pixels are longer than squares: a square of 1.05 times their area has their mean second
+ * moment. Against the tables of the HEALPix data files at nside 512 and 2048: within 0.0008 for l <
+ * nside, 0.0013 for l < 2 nside, 0.0052 for l < 3 nside (at nside 64 0.0014, 0.0025, 0.003). */
 double sq_map_window(const sq_map *map, double l)
 {
-    return sq_pixel_window(map->info.scale / 60 * RAD, l);
+    double side = map->info.scale / 60 * RAD;
+    return sq_pixel_window(map->info.nside ? side * sqrt(1.05) : side, l);
 }

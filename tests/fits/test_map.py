@@ -345,6 +345,16 @@ class Healpix(Base):
             np.testing.assert_allclose(u, 5 * np.sin(2 * psi), atol=2e-3)
 
 
+    @unittest.skipUnless(healpy, 'skipped: no healpy')
+    def test_window(self):
+        nside = 512
+        healpix_file(self.at('h.fits'), {'T': np.ones(12 * nside**2, 'f4')}, nside, repeat=1024)
+        table = healpy.pixwin(nside)
+        for l, bound in ((100, .0002), (nside, .0008), (2 * nside, .0013), (3 * nside - 1, .0052)):
+            rc, text = call(self.at('h.fits'), 'window', l)
+            self.assertLess(abs(table[l] / float(text) - 1), bound)
+
+
 class Real(Base):
     def test_act(self):
         folder = os.path.join(SHARED, 'data/mm/act_e-d56')

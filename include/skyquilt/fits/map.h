@@ -90,8 +90,8 @@ void sq_spin2_rotate(size_t n, const double *angle, double sign, float *q, float
 sq_status sq_map_check_unit(sq_map *map, int plane, double *rms);
 
 /* Window of the map's pixels at multipole l. Square pixels: the azimuthal average of
- * sinc(l_x s / 2) sinc(l_y s / 2). HEALPix: the same of a square of the pixel's area, with sinc of
- * the local curvature left out; see the source for its error against the tables. */
+ * sinc(l_x s / 2) sinc(l_y s / 2). HEALPix: that of a square of 1.05 times the pixel's area, within
+ * 0.13% of the tables up to l = 2 nside and 0.52% up to 3 nside (nside >= 512). */
 double sq_map_window(const sq_map *map, double l);
 double sq_pixel_window(double side, double l); /* square of `side` radians */
 
