@@ -218,9 +218,14 @@ sq_status sq_map_open(const char *path, const sq_map_options *options, sq_map **
     map->info.frame = 'C';
     SQ_TRY(hdu >= 0 ? sq_map_open_healpix(map, hdu, options) : sq_map_open_flat(map, options));
     SQ_TRY(check_names(map));
-    SQ_TRY(sq_input_goto(map->input, map->source[0].hdu));
+    int u = sq_map_find_plane(map, "U");
+    SQ_TRY(sq_input_goto(map->input, map->source[u < 0 ? 0 : u].hdu));
     SQ_TRY(sq_input_header(map->input, &header));
     SQ_TRY(judge_polarisation(map, header, options));
+    sq_free(header);
+    header = NULL;
+    SQ_TRY(sq_input_goto(map->input, map->source[0].hdu));
+    SQ_TRY(sq_input_header(map->input, &header));
     sq_cards_text(header, "CHECKSUM", map->info.file.checksum, sizeof map->info.file.checksum);
     sq_cards_text(header, "DATASUM", map->info.file.datasum, sizeof map->info.file.datasum);
     *out = map;
