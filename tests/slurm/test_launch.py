@@ -64,7 +64,8 @@ class Case:
 
     def start(self, *words):
         self.process = subprocess.Popen([LAUNCH, *words], env=dict(ENV, SKYQUILT_PROGRAM=f"{self.folder}/skyquilt"),
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                        preexec_fn=hear_signals)
         return self
 
     def lines(self, name):
@@ -85,6 +86,12 @@ class Case:
         for pid in self.lines("pids"):
             check(not alive(int(pid)), f"rank {pid} is left\n{out}")
         return out
+
+
+def hear_signals():
+    """A signal that the test's own parent ignores (nohup) would be ignored by the launcher too, and a shell cannot trap it."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def alive(pid):
