@@ -1,6 +1,5 @@
 /* HEALPix tables: Gorski et al. 2005, ApJ 622, 759; the layout of the file as in the documentation
  * of HEALPix, "Format of HEALPix FITS files". */
-#include <chealpix.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -362,14 +361,14 @@ static sq_status healpix_block(sq_map *map, int plane, sq_map_method method, siz
         if (!(fabs(dec[k]) <= 90) || !isfinite(phi)) {
             weight[k][0] = NAN;
         } else if (method == SQ_MAP_NEAREST) {
-            ang2pix_ring64(nside, theta, phi, p);
+            p[0] = sq_healpix_pixel(nside, 0, theta, phi);
             p[1] = p[2] = p[3] = p[0];
             weight[k][0] = 1;
         } else {
             interpol(nside, theta, phi, p, weight[k]);
         }
         for (int m = 0; m < 4 && map->info.nested; m++)
-            ring2nest64(nside, p[m], &p[m]);
+            p[m] = sq_healpix_ring_to_nested(nside, p[m]);
     }
     SQ_TRY(read_pixels(map, plane, pixel, 4 * n, found));
     for (size_t k = 0; k < n; k++) {

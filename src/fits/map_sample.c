@@ -1,5 +1,4 @@
 /* Values of maps at points and on grids, in the units and frame that map.h promises. */
-#include <chealpix.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -247,8 +246,7 @@ static sq_status typical_points(const sq_map *map, size_t n, double *ra, double 
         if (map->info.partial) {
             int64_t pixel = map->pixel[(int64_t)(along * (double)map->listed)];
             double theta, phi;
-            (map->info.nested ? pix2ang_nest64 : pix2ang_ring64)(map->info.nside, pixel, &theta,
-                                                                 &phi);
+            sq_healpix_centre(map->info.nside, map->info.nested, pixel, &theta, &phi);
             ra[k] = phi / RAD;
             dec[k] = 90 - theta / RAD;
         }

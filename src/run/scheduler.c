@@ -312,6 +312,26 @@ static sq_status check_drained(sq_scheduler *s)
     return anything_held(s) ? SQ_OK : sq_scheduler_end(s, s->after_drain);
 }
 
+static void end_infra_row(sq_scheduler *s)
+{
+    s->infra_in_row = s->infra_workers = 0;
+    s->infra_row++;
+}
+
+/* The environment is broken when nothing but infrastructure failures comes, from every worker: one
+ * bad disk or node must not end the run. */
+static int is_broken(sq_scheduler *s, worker *w)
+{
+    uint32_t alive = s->alive ? s->alive : 1;
+    uint32_t most = s->limits.broken_after ? s->limits.broken_after : 4 * alive + 8;
+    s->infra_in_row++;
+    if (w->failing != s->infra_row + 1) {
+        w->failing = s->infra_row + 1;
+        s->infra_workers++;
+    }
+    return s->infra_in_row >= most && s->infra_workers >= alive;
+}
+
 static sq_status failed(sq_scheduler *s, const sq_notice *n, uint32_t attempt)
 {
     special *task;
@@ -331,10 +351,9 @@ static sq_status failed(sq_scheduler *s, const sq_notice *n, uint32_t attempt)
     rc = sq_scheduler_push(s, action);
     if (rc != SQ_OK)
         return rc;
-    s->infra_in_row = science ? 0 : s->infra_in_row + 1;
-    uint32_t broken =
-        s->limits.broken_after ? s->limits.broken_after : 4 * (s->alive ? s->alive : 1) + 8;
-    if (s->infra_in_row >= broken) {
+    if (science)
+        end_infra_row(s);
+    else if (is_broken(s, &s->workers[n->worker])) {
         rc = sq_scheduler_drain(s, SQ_OUTCOME_BROKEN);
         if (rc != SQ_OK)
             return rc;
@@ -381,7 +400,7 @@ static sq_status on_result(sq_scheduler *s, const sq_notice *n)
                                                 .count = 1,
                                                 .attempt = attempt}));
         SQ_TRY(sq_scheduler_settle_now(s, n->index, SQ_SETTLED_DONE));
-        s->infra_in_row = 0;
+        end_infra_row(s);
         s->measured++;
         double weight = s->measured < 100 ? 1.0 / (double)s->measured : 0.01;
         s->mean += weight * (n->seconds - s->mean);

@@ -53,6 +53,7 @@ typedef struct worker {
     uint32_t tile; /* takes from this one while there is something */
     uint8_t alone; /* holds a suspect */
     uint8_t idle;  /* stands in the idle list */
+    uint32_t failing; /* the row of infrastructure failures that it is part of */
 } worker;
 
 sq_status sq_worker_hold(worker *w, segment piece);
@@ -118,7 +119,8 @@ struct sq_scheduler {
     size_t idle_count, idle_capacity;
     size_t backlog_next; /* where the search for waiting tasks goes on */
     int no_backlog;
-    uint32_t infra_in_row;
+    uint32_t infra_in_row, infra_row; /* failures in the present row; its number, from 1 */
+    uint32_t infra_workers;           /* workers that are part of it */
 
     sq_action *actions;
     size_t action_head, action_count, action_capacity;

@@ -66,3 +66,22 @@ int64_t sq_healpix29(double ra, double dec)
     ang2pix_nest64((int64_t)1 << 29, fmin(theta, M_PI), sq_wrap_ra(ra) * RAD, &pixel);
     return pixel;
 }
+
+int64_t sq_healpix_pixel(int64_t nside, int nested, double theta, double phi)
+{
+    int64_t pixel;
+    (nested ? ang2pix_nest64 : ang2pix_ring64)(nside, theta, phi, &pixel);
+    return pixel;
+}
+
+void sq_healpix_centre(int64_t nside, int nested, int64_t pixel, double *theta, double *phi)
+{
+    (nested ? pix2ang_nest64 : pix2ang_ring64)(nside, pixel, theta, phi);
+}
+
+int64_t sq_healpix_ring_to_nested(int64_t nside, int64_t pixel)
+{
+    int64_t nested;
+    ring2nest64(nside, pixel, &nested);
+    return nested;
+}

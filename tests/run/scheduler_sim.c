@@ -207,7 +207,7 @@ static void task_end(sim *s, uint32_t id)
     if (sim_always_fails(s->setup, n->now.phase, n->now.index)) {
         notice.ok = 0;
         notice.failure = SQ_FAILURE_SCIENCE;
-    } else if (chance(s, s->setup->infra)) {
+    } else if (id + 1 == s->setup->bad_worker || chance(s, s->setup->infra)) {
         notice.ok = 0;
         notice.failure = SQ_FAILURE_INFRA;
     }

@@ -19,6 +19,7 @@ typedef struct sim_setup {
     double lost_notice;          /* probability that a death is reported */
     double heartbeat;            /* interval of idle and busy workers, s */
     double science, infra; /* share of tasks that always fail; probability of a passing failure */
+    uint32_t bad_worker;   /* from 1: a worker whose storage always fails; 0: none */
     double killer;         /* share of tasks that kill whoever executes them */
     double stop_at;        /* 0: never */
 } sim_setup;

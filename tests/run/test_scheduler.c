@@ -128,6 +128,25 @@ static void a_broken_environment_stops_the_run(void **state)
     sim_world_destroy(&world);
 }
 
+/* Failures in a row of one worker are that worker's. */
+static void one_bad_disk_does_not_stop_the_run(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        sim_setup setup = calm(seed);
+        sim_world world;
+        sim_result r;
+        setup.bad_worker = 1 + (uint32_t)(seed % setup.workers);
+        setup.limits.broken_after = 3;
+        setup.limits.infra_attempts = 20;
+        assert_true(sim_world_create(&setup, &world));
+        assert_int_equal(sim_run(&setup, &world, 0, &r), SQ_OK);
+        assert_int_equal(r.outcome, SQ_OUTCOME_COMPLETE);
+        assert_int_equal(r.commits, 68);
+        sim_world_destroy(&world);
+    }
+}
+
 static void a_stop_drains(void **state)
 {
     (void)state;
@@ -351,6 +370,7 @@ int main(void)
         cmocka_unit_test(undisturbed),
         cmocka_unit_test(science_failures),
         cmocka_unit_test(a_broken_environment_stops_the_run),
+        cmocka_unit_test(one_bad_disk_does_not_stop_the_run),
         cmocka_unit_test(a_stop_drains),
         cmocka_unit_test(a_lease_is_kept),
         cmocka_unit_test(killers_are_quarantined),

@@ -55,7 +55,8 @@ typedef struct sq_scheduler_limits {
     uint32_t infra_attempts;   /* [5] */
     uint32_t deaths;           /* quarantine after this many [3] */
     uint32_t
-        broken_after; /* infrastructure failures in a row that stop the run [4 per worker + 8] */
+        broken_after; /* infrastructure failures in a row, from every worker that is left, that
+                         stop the run [4 per worker + 8] */
     double lease;     /* nothing is begun that may not end by this time; 0: no limit */
     double drain_seconds; /* how long a drain waits for workers [deadline] */
 } sq_scheduler_limits;

@@ -18,5 +18,9 @@ void sq_project_zea(double ra0, double dec0, double ra, double dec, double *x, d
 /* NESTED HEALPix index at order 29 (12 * 4^29 cells of 0.4 mas): the sort key of every catalogue.
  * -1 for coordinates that are not finite. */
 int64_t sq_healpix29(double ra, double dec);
+/* HEALPix pixels of any nside, RING or NESTED; colatitude theta and longitude phi in rad. */
+int64_t sq_healpix_pixel(int64_t nside, int nested, double theta, double phi);
+void sq_healpix_centre(int64_t nside, int nested, int64_t pixel, double *theta, double *phi);
+int64_t sq_healpix_ring_to_nested(int64_t nside, int64_t pixel);
 
 #endif
