@@ -74,8 +74,8 @@ typedef struct merge {
     char *partial;
     hid_t file;
     struct merge_flusher *flusher; /* NULL: none */
-    uint64_t limit; /* bytes that a rank may hold */
-    const sq_merge_task **order; /* rank 0: all tasks in the order (phase, patch, realisation) */
+    uint64_t limit;                /* bytes that a rank may hold */
+    const sq_merge_task **order;   /* rank 0: all tasks in the order (phase, patch, realisation) */
     /* This rank's share of the committed tasks, in the order of their places. */
     merge_task *task;
     int64_t ntask;
