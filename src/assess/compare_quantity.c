@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "assess/compare_report.h"
+#include "base/select.h"
 #include "base/mem.h"
 #include "sky/sphere.h"
 

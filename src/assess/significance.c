@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
+#include "base/select.h"
 
 /* Continued fraction of the incomplete beta function by Lentz's method (DLMF 8.17.22). */
 static double beta_fraction(double a, double b, double x)
@@ -80,47 +81,6 @@ sq_status sq_benjamini_hochberg(int64_t n, const double *p, double *q)
     }
     sq_free(r);
     return SQ_OK;
-}
-
-/* Hoare's selection: afterwards value[k] is in its sorted place, smaller ones before it. */
-static double select_rank(double *value, int64_t n, int64_t k)
-{
-    int64_t low = 0, high = n - 1;
-    while (low < high) {
-        double pivot = value[low + (high - low) / 2];
-        int64_t i = low, j = high;
-        while (i <= j) {
-            while (value[i] < pivot)
-                i++;
-            while (value[j] > pivot)
-                j--;
-            if (i <= j) {
-                double t = value[i];
-                value[i++] = value[j];
-                value[j--] = t;
-            }
-        }
-        if (k <= j)
-            high = j;
-        else if (k >= i)
-            low = i;
-        else
-            break;
-    }
-    return value[k];
-}
-
-double sq_median(double *value, int64_t n)
-{
-    if (n == 0)
-        return NAN;
-    double middle = select_rank(value, n, n / 2);
-    if (n % 2)
-        return middle;
-    double below = value[0];
-    for (int64_t i = 1; i < n / 2; i++)
-        below = fmax(below, value[i]);
-    return 0.5 * (below + middle);
 }
 
 struct sq_block_sums {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/select.h"
 #include "fits/band.h"
 #include "fits/cards.h"
 
@@ -99,34 +100,6 @@ sq_status sq_afw_unit(const char *header, const char *where, double *out)
 
 /* ---- reading ---- */
 
-/* The value of rank k (0: the least) of n finite values, which are reordered (Hoare 1961). */
-static float select_rank(float *v, int n, int k)
-{
-    int low = 0, high = n - 1;
-    while (low < high) {
-        float pivot = v[low + (high - low) / 2];
-        int i = low, j = high;
-        while (i <= j) {
-            while (v[i] < pivot)
-                i++;
-            while (v[j] > pivot)
-                j--;
-            if (i <= j) {
-                float held = v[i];
-                v[i++] = v[j];
-                v[j--] = held;
-            }
-        }
-        if (k <= j)
-            high = j;
-        else if (k >= i)
-            low = i;
-        else
-            break;
-    }
-    return v[k];
-}
-
 /* The variance of the empty sky in a cell: the lower tercile of its pixels' variances, which holds
  * as long as a third of the pixels see little source light. NaN without usable pixels. */
 static float empty_variance(const sq_planes *p, int nx, int x0, int x1, int y0, int y1, float *work)
@@ -141,7 +114,7 @@ static float empty_variance(const sq_planes *p, int nx, int x0, int x1, int y0, 
     }
     if (n == 0)
         return NAN;
-    return select_rank(work, n, n / 3);
+    return sq_select_f32(work, n, n / 3);
 }
 
 /* Cells without usable pixels take the mean of the others. */

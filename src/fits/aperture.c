@@ -4,9 +4,9 @@
  * PSF is 1 to 4 percent below a star's flux within 7.43 arcsec, to which SDSS ties its magnitudes
  * (Stoughton et al. 2002, section 4.4.5). */
 #include <math.h>
-#include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/select.h"
 #include "fits/band.h"
 
 enum {
@@ -31,18 +31,6 @@ typedef struct image {
     const uint32_t *mask;
     int64_t nx;
 } image;
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *v, int n)
-{
-    qsort(v, (size_t)n, sizeof *v, ascending);
-    return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
-}
 
 /* Alone, unmasked and the largest pixel of its box. */
 static int is_candidate(const image *im, int64_t x, int64_t y, double sigma)
@@ -73,7 +61,7 @@ static double sky_around(const image *im, int64_t x, int64_t y)
                 v[n++] = value;
         }
     }
-    return n > 0 ? median(v, n) : 0;
+    return n > 0 ? sq_median(v, n) : 0;
 }
 
 /* Centroid in a Gaussian window, iterated, relative to the pixel (x, y). */
@@ -160,10 +148,10 @@ static sq_status collect(const sq_band *band, const image *im, const float *sky_
 /* The median, or 1 where its standard error says that the stars do not agree: crowded fields. */
 static double settled_median(double *ratio, int count)
 {
-    double middle = median(ratio, count);
+    double middle = sq_median(ratio, count);
     for (int k = 0; k < count; k++)
         ratio[k] = fabs(ratio[k] - middle);
-    double error = 1.25 * 1.4826 * median(ratio, count) / sqrt(count);
+    double error = 1.25 * 1.4826 * sq_median(ratio, count) / sqrt(count);
     return error < error_most ? middle : 1;
 }
 

@@ -13,6 +13,7 @@
 #include "assess/json.h"
 #include "assess/significance.h"
 #include "assess/svg.h"
+#include "base/select.h"
 #include "base/mem.h"
 #include "base/rng.h"
 

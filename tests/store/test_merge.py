@@ -315,7 +315,10 @@ class Merge(unittest.TestCase):
         self.assertEqual(plain["manifest"], small["manifest"])
         self.assertLess(small["read_again_mb"], 4 * rows * 60e-6)
         # A rank's share is about 40 MB; MPI, HDF5 and the blocks read back take some 15 MB.
-        self.assertLess(small["peak_resident_mb"], small["resident_before_mb"] + 24)
+        with open(PROGRAM, "rb") as program:
+            sanitized = b"__asan_init" in program.read()  # which keeps what was freed
+        if not sanitized:
+            self.assertLess(small["peak_resident_mb"], small["resident_before_mb"] + 24)
         self.assertGreater(plain["peak_resident_mb"], plain["resident_before_mb"] + 60)
         scattered = [self.bench(2, "--rows", "150000", "--memory", memory, "--scatter") for memory in ("64", "1")]
         self.assertGreater(scattered[1]["spilled_mb"], 10)

@@ -20,9 +20,6 @@ double sq_student(double t, double degrees);
  * rejected a fraction alpha is false on the average. NaN stays NaN and is no test. */
 sq_status sq_benjamini_hochberg(int64_t n, const double *p, double *q);
 
-/* Median of n values, which are reordered; NaN without values. */
-double sq_median(double *value, int64_t n);
-
 /* Sums per block, for any number of tests one after the other. */
 typedef struct sq_block_sums sq_block_sums;
 
