@@ -162,6 +162,7 @@ static void *reading(void *user)
         pthread_cond_broadcast(&p->was_read);
     }
     pthread_mutex_unlock(&p->lock);
+    sq_present_thread_end();
     return NULL;
 }
 

@@ -26,6 +26,8 @@ static int installed;
 static char note_path[SQ_PATH_MAX]; /* of this rank and execution */
 static char stacks[PRESENT_PLACES][STACK];
 static _Atomic int stacks_used;
+static _Thread_local stack_t stack_before; /* whoever set it (a sanitizer) frees it itself */
+static _Thread_local int stack_is_set;
 
 /* Only what a handler may do: no stdio. */
 static char *put_number(char *at, uint64_t value)
@@ -75,10 +77,17 @@ static void on_fatal(int number, siginfo_t *info, void *context)
 void sq_present_thread(void)
 {
     int mine = stacks_used++;
-    if (mine >= PRESENT_PLACES)
+    if (mine >= PRESENT_PLACES || stack_is_set)
         return;
     stack_t stack = {.ss_sp = stacks[mine], .ss_size = STACK};
-    sigaltstack(&stack, NULL);
+    stack_is_set = sigaltstack(&stack, &stack_before) == 0;
+}
+
+void sq_present_thread_end(void)
+{
+    if (stack_is_set)
+        sigaltstack(&stack_before, NULL);
+    stack_is_set = 0;
 }
 
 sq_status sq_present_install(const char *folder, uint32_t execution, int rank)
@@ -103,6 +112,7 @@ void sq_present_restore(void)
     for (int i = 0; installed && i < FATAL; i++)
         sigaction(fatal[i], &before[i], NULL);
     installed = 0;
+    sq_present_thread_end();
 }
 
 void sq_present_begin(present_place place, const sq_task *task)

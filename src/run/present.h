@@ -26,6 +26,8 @@ typedef struct present_task {
 sq_status sq_present_install(const char *folder, uint32_t execution, int rank);
 /* On every other thread that works on tasks: a stack for the handlers. */
 void sq_present_thread(void);
+/* Before such a thread ends: its alternate stack is what it was. */
+void sq_present_thread_end(void);
 void sq_present_restore(void);
 
 /* By the thread that works on it. */
