@@ -7,10 +7,11 @@ import os
 import signal
 import struct
 import subprocess
+import sys
 import time
 
-import h5py
-import numpy as np
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "run"))
+from releases import contents  # noqa: E402,F401 (for those who import this)
 
 ENV = dict(os.environ, OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMP_NUM_THREADS="1", SKYQUILT_WATCHDOG="6",
            OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_io="romio321", OMPI_MCA_btl="self,vader")
@@ -40,24 +41,6 @@ def tile_survey(path, tiles):
     with open(path, "w") as f:
         f.write(f"probe: testtile\ntiles: ['{tiles}']\nreference: r\npatch: {{core: 150}}\n")
     return path
-
-
-def contents(path):
-    """Every dataset outside /run: type, shape, bytes and attributes; and the attributes of groups."""
-    out = {}
-    with h5py.File(path, "r") as f:
-        def visit(name, item):
-            if name == "run" or name.startswith("run/"):
-                return
-            attributes = {k: np.asarray(v).tobytes() for k, v in item.attrs.items()}
-            if isinstance(item, h5py.Dataset):
-                value = item[()]
-                data = value if isinstance(value, bytes) else np.asarray(value).tobytes()
-                out[name] = (str(item.dtype), item.shape, data, attributes)
-            else:
-                out[name] = attributes
-        f.visititems(visit)
-    return out
 
 
 def differences(want, got):

@@ -20,6 +20,7 @@ PROGRAM, SOURCE = os.environ["SQ_PROGRAM"], os.environ["SQ_SOURCE"]
 MAP, MAKE = sys.argv[1:3]
 sys.path.insert(0, os.path.join(SOURCE, "tests", "catalog"))
 from fake_model import fake_model
+from releases import contents
 
 ENV = dict(os.environ, OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_ALLOW_RUN_AS_ROOT="1",
            OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_io="romio321", OMPI_MCA_btl="self,vader")
@@ -44,15 +45,6 @@ def write(path, text):
     with open(path, "w") as f:
         f.write(text)
     return path
-
-
-def contents(path):
-    """Every dataset outside /run, as bytes."""
-    out = {}
-    with h5py.File(path) as f:
-        f.visititems(lambda n, o: out.__setitem__(n, np.asarray(o[()]).tobytes()) if isinstance(o, h5py.Dataset)
-                     and not n.startswith("run/") else None)
-    return out
 
 
 def same(a, b, what):

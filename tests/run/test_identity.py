@@ -16,6 +16,8 @@ import time
 import h5py
 import numpy as np
 
+from releases import contents
+
 PROGRAM = sys.argv[1]
 KILLS = int(os.environ.get("SQ_KILLS", "8"))
 ENV = dict(os.environ, OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_ALLOW_RUN_AS_ROOT="1",
@@ -104,24 +106,6 @@ def kill_after(seconds, ranks, config, output, how=signal.SIGKILL):
         p.send_signal(how)
         p.wait(timeout=60)
     return alive
-
-
-def contents(path):
-    """Every dataset outside /run: type, shape, bytes and attributes; and the attributes of groups."""
-    out = {}
-    with h5py.File(path, "r") as f:
-        def visit(name, item):
-            if name == "run" or name.startswith("run/"):
-                return
-            attributes = {k: np.asarray(v).tobytes() for k, v in item.attrs.items()}
-            if isinstance(item, h5py.Dataset):
-                value = item[()]
-                data = value if isinstance(value, bytes) else np.asarray(value).tobytes()
-                out[name] = (str(item.dtype), item.shape, data, attributes)
-            else:
-                out[name] = attributes
-        f.visititems(visit)
-    return out
 
 
 def same(a, b, what):

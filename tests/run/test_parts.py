@@ -9,12 +9,10 @@ import subprocess
 import sys
 import tempfile
 
-import h5py
-import numpy as np
-
 PROGRAM, SOURCE, MAKE = os.environ["SQ_PROGRAM"], os.environ["SQ_SOURCE"], sys.argv[1]
 sys.path.insert(0, os.path.join(SOURCE, "tests", "catalog"))
 from fake_model import fake_model
+from releases import contents
 
 ENV = dict(os.environ, OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_MCA_btl="self,vader")
 checks = 0
@@ -32,15 +30,6 @@ def call(*words, ranks=1, expected=0):
     p = subprocess.run(command, env=ENV, timeout=120, capture_output=True, text=True)
     check(p.returncode == expected, f"{' '.join(words)}: exit {p.returncode} instead of {expected}\n{p.stdout}{p.stderr}")
     return p.stdout + p.stderr
-
-
-def contents(path):
-    """Every dataset outside /run, as bytes."""
-    out = {}
-    with h5py.File(path) as f:
-        f.visititems(lambda n, o: out.__setitem__(n, np.asarray(o[()]).tobytes()) if isinstance(o, h5py.Dataset)
-                     and not n.startswith("run/") else None)
-    return out
 
 
 def same(a, b, what):
