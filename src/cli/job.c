@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -91,4 +92,18 @@ int sq_cli_job_run(const char *command, int argc, char **argv, const sq_run_opti
     else if (sq_cli_job_rank() == 0 && !quiet)
         summary(&verdict);
     return sq_cli_job_end(verdict.exit_code, verdict.abandoned);
+}
+
+sq_status sq_cli_temporary(const char *name, size_t size, char *path)
+{
+    const char *folder = getenv("TMPDIR");
+    folder = folder && *folder ? folder : "/tmp";
+    int length = snprintf(path, size, "%s/%s-XXXXXX", folder, name);
+    int fd = length < (int)size ? mkstemp(path) : -1;
+    if (fd < 0) {
+        path[0] = 0;
+        return sq_fail(SQ_ERR_IO, "%s: cannot make a temporary file", folder);
+    }
+    close(fd);
+    return SQ_OK;
 }

@@ -20,4 +20,8 @@ int sq_cli_job_check(const char *command, const sq_run_options *options);
 int sq_cli_job_run(const char *command, int argc, char **argv, const sq_run_options *options,
                    int quiet, const char *log, void (*summary)(const sq_run_verdict *verdict));
 
+/* An empty file NAME-XXXXXX in $TMPDIR, /tmp without it; the caller removes it. SQ_ERR_IO names the
+ * folder, and path is "" then. */
+sq_status sq_cli_temporary(const char *name, size_t size, char *path);
+
 #endif

@@ -77,15 +77,9 @@ static sq_status find_tiles(plan *p, const char **index)
     *index = p->run->index[0] ? p->run->index : NULL;
     if (*index || !p->run->tiles.count)
         return SQ_OK;
-    const char *folder = getenv("TMPDIR");
-    folder = folder && *folder ? folder : "/tmp";
-    int length = snprintf(p->scanned, sizeof p->scanned, "%s/skyquilt-plan-XXXXXX", folder);
-    int fd = length < (int)sizeof p->scanned ? mkstemp(p->scanned) : -1;
-    if (fd < 0) {
-        p->scanned[0] = 0;
-        return sq_fail(SQ_ERR_IO, "%s: cannot make a temporary file", folder);
-    }
-    close(fd);
+    sq_status rc = sq_cli_temporary("skyquilt-plan", sizeof p->scanned, p->scanned);
+    if (rc != SQ_OK)
+        return rc;
     *index = p->scanned;
     return sq_index_build(sq_comm_world(), (const char *const *)p->run->tiles.value,
                           (int)p->run->tiles.count, p->run->reference, p->scanned, say_bad, NULL,

@@ -4,14 +4,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "cli/job.h"
+
 sq_status sq_cli_plan_base(const sq_survey *survey, const char *release, sq_base_count *count)
 {
-    char path[64] = "/tmp/skyquilt-base-XXXXXX";
-    int fd = mkstemp(path);
-    if (fd < 0)
-        return sq_fail(SQ_ERR_IO, "/tmp: cannot make a temporary file");
-    close(fd);
-    sq_status rc = sq_base_make(survey, release, path, count);
+    char path[SQ_PATH_MAX];
+    sq_status rc = sq_cli_temporary("skyquilt-base", sizeof path, path);
+    if (rc != SQ_OK)
+        return rc;
+    rc = sq_base_make(survey, release, path, count);
     if (rc == SQ_OK)
         rc = sq_base_check_inputs(survey, release, path, count);
     unlink(path);
