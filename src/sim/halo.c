@@ -36,19 +36,20 @@ static double nfw(double x)
     return log1p(x) - x / (1 + x);
 }
 
-/* The ratio of the mass at `density` to M200c for a halo of concentration c200. */
+/* The ratio of the mass at `density` to M200c for a halo of concentration c200: Newton's method in
+ * ln(r / r_s), on which the logarithm of the mean density depends nearly linearly. */
 static double mass_ratio(double c200, double density, double density200)
 {
-    double low = 1e-3, high = 1e3; /* r / r_s */
-    for (int i = 0; i < 60; i++) {
-        double x = sqrt(low * high);
-        double mean = density200 * nfw(x) / nfw(c200) * pow(c200 / x, 3);
-        if (mean > density)
-            low = x;
-        else
-            high = x;
+    double whole = nfw(c200), target = log(density / density200 * whole) - 3 * log(c200);
+    double x = c200;
+    for (int i = 0; i < 30; i++) {
+        double inside = nfw(x), grows = x / (1 + x);
+        double step = (log(inside) - 3 * log(x) - target) / (3 - grows * grows / inside);
+        x *= exp(step);
+        if (fabs(step) < 1e-14)
+            break;
     }
-    return nfw(low) / nfw(c200);
+    return nfw(x) / whole;
 }
 
 double sq_halo_convert(const sq_cosmology *c, double z, double mass, sq_overdensity from,
@@ -58,8 +59,12 @@ double sq_halo_convert(const sq_cosmology *c, double z, double mass, sq_overdens
     double d200 = sq_halo_density(c, z, m200), df = sq_halo_density(c, z, from),
            dt = sq_halo_density(c, z, to), m = mass;
     /* M200c from the given mass: a fixed point, for the concentration depends on it weakly. */
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 20; i++) {
+        double before = m;
         m = mass / mass_ratio(sq_halo_concentration(c, z, m), df, d200);
+        if (fabs(m - before) < 1e-14 * m)
+            break;
+    }
     return m * mass_ratio(sq_halo_concentration(c, z, m), dt, d200);
 }
 
