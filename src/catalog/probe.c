@@ -83,7 +83,8 @@ static void destroy(void *self)
 static sq_status create(const void *config, const sq_probe_setup *setup, void **self)
 {
     catalog_probe *p = NULL;
-    sq_model *model = NULL;
+    const void *data;
+    size_t size;
     sq_status rc = SQ_OK;
     if (!setup->model || !*setup->model)
         return sq_fail(SQ_ERR_CONFIG, "catalog: model: the path of a catalog network is needed");
@@ -94,9 +95,10 @@ static sq_status create(const void *config, const sq_probe_setup *setup, void **
         rc = sq_fail(SQ_ERR_CONFIG, "catalog: model: the path is too long");
         goto cleanup;
     }
-    SQ_TRY(sq_model_load(p->file.path, NULL, &model));
-    SQ_TRY(sq_catalog_net_read(model, p->file.path, &p->net));
-    p->file.hash = sq_model_hash(model);
+    SQ_TRY(sq_files_read(setup->files, p->file.path, &data, &size));
+    SQ_TRY(sq_model_parse(data, size, p->file.path, NULL, &p->model));
+    SQ_TRY(sq_catalog_net_read(p->model, p->file.path, &p->net));
+    p->file.hash = sq_model_hash(p->model);
     p->precision = setup->precision;
     p->threshold = setup->threshold;
     p->core = setup->core >= 0 ? setup->core : p->net.core;
@@ -107,7 +109,6 @@ static sq_status create(const void *config, const sq_probe_setup *setup, void **
     *self = p;
     p = NULL;
 cleanup:
-    sq_model_destroy(model);
     destroy(p);
     return rc;
 }
@@ -144,10 +145,6 @@ static sq_status start(void *self)
         {1, p->net.context, tiles, tiles}};
     const int stage[INPUTS] = {0, 0, 1, 2, 3};
     sq_status rc = SQ_OK;
-    SQ_TRY(sq_model_load(p->file.path, NULL, &p->model));
-    if (!sq_hash_equal(sq_model_hash(p->model), p->file.hash)) {
-        return sq_fail(SQ_ERR_CHANGED, "%s: changed since the run began", p->file.path);
-    }
     SQ_TRY(sq_engine_create(p->model, shape, stage, p->precision, &p->engine));
     SQ_TRY(sq_inputs_create(p->net.nband, p->side, p->net.tile, &p->inputs));
     SQ_TRY(sq_decoder_create(&p->net, tiles, &p->decoder));

@@ -93,7 +93,7 @@ static sq_status make(plan *p)
     SQ_TRY(sq_cli_register_probes());
     SQ_TRY(sq_run_config_load(p->config, &p->run));
     SQ_TRY(find_tiles(p, &index));
-    SQ_TRY(sq_survey_create(p->run, index, &p->survey));
+    SQ_TRY(sq_survey_create(sq_comm_world(), p->run, index, &p->survey));
     for (int i = 0; i < p->survey->d.nphase; i++) {
         SQ_TRY(sq_measure_phase(p->survey, i, &p->cost[i]));
         p->patches += p->cost[i].patches;

@@ -1,10 +1,9 @@
 #include "nn/graph.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
+#include "base/files.h"
 #include "base/mem.h"
 #include "nn/onnx.h"
 #include "nn/ops.h"
@@ -48,36 +47,15 @@ cleanup:
     return rc;
 }
 
-static sq_status read_all(FILE *file, const char *path, uint64_t limit, char **data, size_t *size)
-{
-    struct stat st;
-    if (fstat(fileno(file), &st) != 0 || !S_ISREG(st.st_mode))
-        return sq_fail(SQ_ERR_CONFIG, "%s: not a regular file", path);
-    if ((uint64_t)st.st_size > limit)
-        return sq_fail(SQ_ERR_CONFIG, "%s: %lld bytes, the limit is %llu", path,
-                       (long long)st.st_size, (unsigned long long)limit);
-    sq_status rc = SQ_ALLOC(*data, st.st_size + 1, "model file");
-    if (rc != SQ_OK)
-        return rc;
-    *size = fread(*data, 1, (size_t)st.st_size, file);
-    if (*size != (size_t)st.st_size)
-        return sq_fail(SQ_ERR_IO, "%s: cannot read: %m", path);
-    return SQ_OK;
-}
-
 sq_status sq_model_load(const char *path, const sq_model_limits *limits, sq_model **out)
 {
     char *data = NULL;
     size_t size = 0;
     *out = NULL;
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        return sq_fail(SQ_ERR_CONFIG, "%s: cannot open: %m", path);
-    sq_status rc = read_all(file, path, effective(limits).file_bytes, &data, &size);
+    sq_status rc = sq_file_read(path, effective(limits).file_bytes, &data, &size);
     if (rc == SQ_OK)
         rc = sq_model_parse(data, size, path, limits, out);
     sq_free(data);
-    fclose(file);
     return rc;
 }
 

@@ -170,7 +170,8 @@ sq_status sq_run_verify_inputs(const char *folder, void (*problem)(void *user, c
     SQ_TRY(sq_run_config_load(path, &in.config));
     SQ_TRY(sq_run_path(folder, SQ_RUN_TILES, tiles));
     const char *index = in.config->index[0] ? in.config->index : tiles;
-    SQ_TRY(sq_survey_create(in.config, access(index, F_OK) == 0 ? index : NULL, &in.survey));
+    SQ_TRY(sq_survey_create(NULL, in.config, access(index, F_OK) == 0 ? index : NULL,
+                            &in.survey));
     SQ_TRY(sq_run_path(folder, SQ_RUN_LEDGER, path));
     SQ_TRY(sq_ledger_replay(path, visit, &in, NULL));
     check_models(&in);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "run/share.h"
 #include "run/yaml.h"
 #include "store/tile_index.h"
 
@@ -211,18 +212,44 @@ static sq_status check_description(const sq_survey *s)
     return SQ_OK;
 }
 
-sq_status sq_survey_create(const sq_run_config *config, const char *index, sq_survey **out)
+static sq_status make_instance(sq_survey *s, sq_files *files)
 {
     sq_status rc = SQ_OK;
-    sq_survey *s = NULL;
+    const sq_run_config *config = s->config;
     sq_probe_setup setup = sq_run_config_setup(config);
-    *out = NULL;
-    SQ_TRY(SQ_ALLOC(s, 1, "survey"));
-    s->config = config;
-    s->parts = 1;
+    setup.files = files;
     SQ_TRY(config->cls->create(config->own, &setup, &s->self));
     SQ_TRY(config->cls->describe(s->self, &s->d));
     SQ_TRY(check_description(s));
+cleanup:
+    return rc;
+}
+
+/* Rank 0's instance opens the files, the others' get their bytes. */
+static sq_status make_instances(sq_survey *s, const sq_comm *comm)
+{
+    sq_status rc = SQ_OK;
+    sq_files *files = NULL;
+    int root = sq_share_rank(comm) == 0;
+    SQ_TRY(sq_share_agree(comm, sq_files_create(!root, &files)));
+    SQ_TRY(sq_share_agree(comm, root ? make_instance(s, files) : SQ_OK));
+    SQ_TRY(sq_share_files(comm, files));
+    SQ_TRY(sq_share_agree(comm, root ? SQ_OK : make_instance(s, files)));
+cleanup:
+    sq_files_destroy(files);
+    return rc;
+}
+
+sq_status sq_survey_create(const sq_comm *comm, const sq_run_config *config, const char *index,
+                           sq_survey **out)
+{
+    sq_status rc = SQ_OK;
+    sq_survey *s = NULL;
+    *out = NULL;
+    SQ_TRY(sq_share_agree(comm, SQ_ALLOC(s, 1, "survey")));
+    s->config = config;
+    s->parts = 1;
+    SQ_TRY(make_instances(s, comm));
     if (s->d.footprint == SQ_FOOTPRINT_TILES) {
         if (!index) {
             rc = sq_fail(SQ_ERR_CONFIG, "index: probe %s needs an index or tiles",

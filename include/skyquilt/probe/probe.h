@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "base/config.h"
+#include "base/files.h"
 #include "base/hash.h"
 #include "base/status.h"
 #include "fits/tile.h"
@@ -58,6 +59,7 @@ typedef struct sq_probe_setup {
     double threshold; /* detection probability from which rows are written */
     uint64_t seed;
     const char *folder; /* of the run configuration: relative paths start here */
+    sq_files *files; /* through which `create` reads whole files; gone when it has returned */
 } sq_probe_setup;
 
 /* A file whose content decides results: it is hashed into the configuration. */
@@ -151,11 +153,13 @@ typedef struct sq_probe_class {
     size_t config_size;
     void (*defaults)(void *config); /* may be NULL: zeros */
 
-    /* Cheap: every rank makes one. Reads model cards, checks the configuration. `config` outlives
-     * the instance. */
+    /* Cheap: every rank makes one. Checks the configuration; reads networks, wisdom and other whole
+     * files, by setup->files alone: rank 0 opens them and the other ranks get its bytes. `config`
+     * outlives the instance. */
     sq_status (*create)(const void *config, const sq_probe_setup *setup, void **self);
     sq_status (*describe)(void *self, sq_probe_description *out);
-    /* Once on a rank that computes, before its first task: load networks, allocate. May be NULL. */
+    /* Once on a rank that computes, before its first task: compile networks, allocate. May be
+     * NULL. */
     sq_status (*start)(void *self);
     /* Take over the file of a finished phase, before the first task of a later one. May be NULL
      * without such files. */

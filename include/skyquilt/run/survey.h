@@ -2,7 +2,7 @@
  * patches.
  *
  * Patches are numbered tile by tile in the order of the index: patch = base of the tile + index in
- * its tiling. Every rank makes the same survey. Local. */
+ * its tiling. Every rank has the same survey; rank 0 alone reads the files that it is made of. */
 #ifndef SQ_RUN_SURVEY_H
 #define SQ_RUN_SURVEY_H
 
@@ -10,6 +10,7 @@
 
 #include "base/hash.h"
 #include "base/status.h"
+#include "par/comm.h"
 #include "probe/probe.h"
 #include "run/config.h"
 #include "run/scheduler.h"
@@ -31,8 +32,10 @@ typedef struct sq_survey {
     char *identity_text; /* canonical YAML of what decides results */
 } sq_survey;
 
-/* `index`: path of the tile index, NULL for probes of maps. */
-sq_status sq_survey_create(const sq_run_config *config, const char *index, sq_survey **out);
+/* Collective over `comm`; NULL: one rank. All ranks return the same status. `index`: path of the
+ * tile index, NULL for probes of maps. */
+sq_status sq_survey_create(const sq_comm *comm, const sq_run_config *config, const char *index,
+                           sq_survey **out);
 void sq_survey_destroy(sq_survey *survey);
 
 uint64_t sq_survey_tasks(const sq_survey *survey, int phase);
