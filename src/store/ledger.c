@@ -23,7 +23,8 @@ struct sq_ledger {
     size_t used, capacity;
     double oldest; /* monotonic time of the first of them */
     int64_t unflushed;
-    int unsynced; /* the file holds lines that no fsync has covered */
+    uint64_t synced;  /* of the file, what an fsync has covered */
+    sq_status broken; /* an fsync failed: nothing is taken any more */
 };
 
 static void destroy(sq_ledger *ledger)
@@ -52,25 +53,22 @@ static sq_status open_locked(sq_ledger *ledger)
 
 static sq_status replay_own(sq_ledger *ledger, sq_ledger_visit visit, void *user)
 {
-    char *text = NULL;
-    size_t size, good;
+    uint64_t size, good;
     sq_ledger_state state = {0};
     sq_status rc;
-    SQ_TRY(sq_ledger_slurp(ledger->path, &text, &size));
-    SQ_TRY(sq_ledger_parse(text, size, ledger->path, visit, user, &state, &good));
+    SQ_TRY(sq_ledger_read(ledger->path, visit, user, &state, &good, &size));
     if (good < size) {
         if (ftruncate(ledger->fd, (off_t)good) != 0)
             SQ_TRY(sq_fail(SQ_ERR_IO, "%s: cannot cut the torn last line: %s", ledger->path,
                            strerror(errno)));
         SQ_TRY(sq_durable_fd(ledger->fd, ledger->path));
     }
-    ledger->size = good;
+    ledger->size = ledger->synced = good;
     ledger->chain = state.chain;
     ledger->sequence = state.sequence;
     if (lseek(ledger->fd, (off_t)good, SEEK_SET) < 0)
         rc = sq_fail(SQ_ERR_IO, "%s: cannot seek: %s", ledger->path, strerror(errno));
 cleanup:
-    sq_free(text);
     return rc;
 }
 
@@ -117,25 +115,37 @@ static sq_status cut_back(sq_ledger *ledger, sq_status failed)
     return failed;
 }
 
+/* After a failed fsync the kernel takes the pages for clean: another one would succeed and say
+ * nothing about these lines. They are cut off, so that nobody reads what may not be on disk, and the
+ * ledger is closed to all that follows. */
+static sq_status give_up(sq_ledger *ledger, sq_status failed)
+{
+    ledger->broken = failed;
+    if (ftruncate(ledger->fd, (off_t)ledger->synced) != 0)
+        return sq_fail_in(failed, "the end of the ledger could not be cut");
+    return failed;
+}
+
 sq_status sq_ledger_flush(sq_ledger *ledger)
 {
     sq_status rc;
+    if (ledger->broken != SQ_OK)
+        return sq_fail(ledger->broken, "%s: an earlier fsync failed", ledger->path);
     if (ledger->used) {
         rc = sq_durable_write(ledger->fd, ledger->path, ledger->buffer, ledger->used);
         if (rc != SQ_OK)
             return cut_back(ledger, rc);
         ledger->size += ledger->used;
         ledger->used = 0;
-        ledger->unsynced = 1;
     }
-    if (!ledger->unsynced)
+    if (ledger->size == ledger->synced)
         return SQ_OK;
     rc = sq_durable_fd(ledger->fd, ledger->path);
-    if (rc == SQ_OK) {
-        ledger->unsynced = 0;
-        ledger->unflushed = 0;
-    }
-    return rc;
+    if (rc != SQ_OK)
+        return give_up(ledger, rc);
+    ledger->synced = ledger->size;
+    ledger->unflushed = 0;
+    return SQ_OK;
 }
 
 int64_t sq_ledger_unflushed(const sq_ledger *ledger)
@@ -159,16 +169,11 @@ sq_status sq_ledger_close(sq_ledger *ledger)
 
 sq_status sq_ledger_replay(const char *path, sq_ledger_visit visit, void *user, int *torn)
 {
-    char *text = NULL;
-    size_t size, good;
+    uint64_t size, good;
     sq_ledger_state state = {0};
-    sq_status rc;
-    SQ_TRY(sq_ledger_slurp(path, &text, &size));
-    SQ_TRY(sq_ledger_parse(text, size, path, visit, user, &state, &good));
-    if (torn)
+    sq_status rc = sq_ledger_read(path, visit, user, &state, &good, &size);
+    if (rc == SQ_OK && torn)
         *torn = good < size;
-cleanup:
-    sq_free(text);
     return rc;
 }
 

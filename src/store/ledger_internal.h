@@ -22,6 +22,8 @@ size_t sq_ledger_format(const sq_event *event, int64_t sequence, const char *sta
  * nothing follows). */
 sq_status sq_ledger_parse(const char *text, size_t size, const char *name, sq_ledger_visit visit,
                           void *user, sq_ledger_state *state, size_t *good);
-sq_status sq_ledger_slurp(const char *path, char **text, size_t *size);
+/* A file line by line, in bounded memory. *good and *size: bytes of right lines, and of all. */
+sq_status sq_ledger_read(const char *path, sq_ledger_visit visit, void *user,
+                         sq_ledger_state *state, uint64_t *good, uint64_t *size);
 
 #endif

@@ -259,17 +259,17 @@ sq_status sq_ledger_parse(const char *text, size_t size, const char *name, sq_le
                           void *user, sq_ledger_state *state, size_t *good)
 {
     sq_event event;
-    int64_t line = 1;
-    for (*good = 0; *good < size; line++) {
+    for (*good = 0; *good < size;) {
         const char *at = text + *good, *newline = memchr(at, '\n', size - *good);
         if (!newline)
             return SQ_OK; /* torn: the newline is written last */
         size_t n = (size_t)(newline - at);
         const char *wrong = read_line(at, n, state, &event);
+        int64_t line = state->sequence + 1;
         if (wrong)
             return sq_fail(SQ_ERR_CORRUPT, "%s:%lld: %s", name, (long long)line, wrong);
         state->chain = sq_hash64(at, n);
-        state->sequence++;
+        state->sequence = line;
         *good += n + 1;
         sq_status rc = visit ? visit(user, &event, line) : SQ_OK;
         if (rc != SQ_OK)
@@ -278,29 +278,45 @@ sq_status sq_ledger_parse(const char *text, size_t size, const char *name, sq_le
     return SQ_OK;
 }
 
-sq_status sq_ledger_slurp(const char *path, char **text, size_t *size)
+/* What follows the last whole line is torn when it has no newline either, however long it is. */
+static sq_status read_tail(FILE *file, const char *name, const sq_ledger_state *state, char *buffer,
+                           size_t capacity, uint64_t *size)
 {
-    char *data = NULL;
-    size_t capacity = 1 << 16, used = 0;
+    for (size_t n; (n = fread(buffer, 1, capacity, file)) > 0; *size += n) {
+        if (memchr(buffer, '\n', n))
+            return sq_fail(SQ_ERR_CORRUPT, "%s:%lld: not a line of a ledger", name,
+                           (long long)state->sequence + 1);
+    }
+    return SQ_OK;
+}
+
+sq_status sq_ledger_read(const char *path, sq_ledger_visit visit, void *user,
+                         sq_ledger_state *state, uint64_t *good, uint64_t *size)
+{
+    enum { BUFFER = 1 << 20 };
+    char *buffer = NULL;
+    size_t used = 0, n, whole;
+    sq_status rc = SQ_OK;
     FILE *file = fopen(path, "rb");
     if (!file)
         return sq_fail(SQ_ERR_IO, "%s: %s", path, strerror(errno));
-    sq_status rc = sq_alloc(&data, capacity, 1, "ledger");
-    while (rc == SQ_OK) {
-        size_t n = fread(data + used, 1, capacity - used, file);
+    setvbuf(file, NULL, _IONBF, 0);
+    *good = *size = 0;
+    SQ_TRY(SQ_ALLOC(buffer, BUFFER, "ledger"));
+    while (used < BUFFER && (n = fread(buffer + used, 1, BUFFER - used, file)) > 0) {
         used += n;
-        if (used < capacity)
-            break;
-        rc = SQ_GROW(data, capacity, capacity + 1, "ledger");
+        *size += n;
+        SQ_TRY(sq_ledger_parse(buffer, used, path, visit, user, state, &whole));
+        used -= whole;
+        *good += whole;
+        memmove(buffer, buffer + whole, used);
     }
-    if (rc == SQ_OK && ferror(file))
+    if (used == BUFFER)
+        SQ_TRY(read_tail(file, path, state, buffer, BUFFER, size));
+    if (ferror(file))
         rc = sq_fail(SQ_ERR_IO, "%s: cannot read: %s", path, strerror(errno));
+cleanup:
     fclose(file);
-    if (rc != SQ_OK) {
-        sq_free(data);
-        return rc;
-    }
-    *text = data;
-    *size = used;
-    return SQ_OK;
+    sq_free(buffer);
+    return rc;
 }

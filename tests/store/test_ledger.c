@@ -1,12 +1,29 @@
 #include "cm.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include "base/mem.h"
 #include "scratch.h"
 #include "store/ledger.h"
 
 enum { EVENTS = 60 };
+
+/* In place of the C library's: fails once when told to, as a disk does whose kernel then takes the
+ * lost pages for clean. */
+static int fail_next_sync;
+
+int fsync(int fd)
+{
+    if (!fail_next_sync)
+        return (int)syscall(SYS_fsync, fd);
+    fail_next_sync = 0;
+    errno = EIO;
+    return -1;
+}
 
 static sq_event event_of(int i)
 {
@@ -216,6 +233,74 @@ static void a_full_disk_loses_nothing(void **state)
     assert_int_equal(s.count, EVENTS);
 }
 
+/* After a failed fsync no later one may say that all is well, and nobody reads the lines. */
+static void a_failed_fsync_is_final(void **state)
+{
+    (void)state;
+    sq_ledger *ledger;
+    seen s = {0};
+    int torn;
+    append(0, 10);
+    ok(sq_ledger_open(scratch("ledger"), NULL, NULL, &ledger));
+    for (int i = 10; i < 13; i++) {
+        sq_event e = event_of(i);
+        ok(sq_ledger_append(ledger, &e));
+    }
+    fail_next_sync = 1;
+    assert_int_equal(sq_ledger_flush(ledger), SQ_ERR_IO);
+    assert_false(fail_next_sync);
+    assert_int_equal(sq_ledger_flush(ledger), SQ_ERR_IO);
+    ok(sq_ledger_replay(scratch("ledger"), visit, &s, &torn));
+    assert_int_equal(s.count, 10);
+    assert_false(torn);
+    assert_int_equal(sq_ledger_close(ledger), SQ_ERR_IO);
+    append(10, EVENTS);
+}
+
+/* Larger than what is read at once; and a tail of zeros, as a power cut leaves, of any length. */
+static void a_long_ledger_is_read_in_pieces(void **state)
+{
+    (void)state;
+    enum { LINES = 20000 };
+    sq_ledger *ledger;
+    seen s = {0};
+    int torn;
+    size_t size;
+    ok(sq_ledger_open(scratch("ledger"), NULL, NULL, &ledger));
+    for (int i = 0; i < LINES; i++) {
+        sq_event e = event_of(i);
+        ok(sq_ledger_append(ledger, &e));
+    }
+    ok(sq_ledger_close(ledger));
+    unsigned char *data = slurp(scratch("ledger"), &size);
+    assert_true(size > 3 << 20);
+    uint64_t held = sq_mem_held();
+    ok(sq_ledger_replay(scratch("ledger"), visit, &s, &torn));
+    assert_int_equal(s.count, LINES);
+    assert_false(torn);
+    assert_int_equal(sq_mem_held(), held);
+    data = realloc(data, size + (3 << 20));
+    memset(data + size, 0, 3 << 20);
+    spill(scratch("ledger"), data, size + (3 << 20));
+    s.count = 0;
+    ok(sq_ledger_replay(scratch("ledger"), visit, &s, &torn));
+    assert_int_equal(s.count, LINES);
+    assert_true(torn);
+    data[size + (2 << 20)] = '\n';
+    spill(scratch("ledger"), data, size + (3 << 20));
+    assert_int_equal(sq_ledger_replay(scratch("ledger"), NULL, NULL, &torn), SQ_ERR_CORRUPT);
+    assert_non_null(strstr(sq_error(), ":20001: not a line"));
+    data[size + (2 << 20)] = 0;
+    spill(scratch("ledger"), data, size + (3 << 20));
+    s.count = 0;
+    ok(sq_ledger_open(scratch("ledger"), visit, &s, &ledger));
+    assert_int_equal(s.count, LINES);
+    ok(sq_ledger_close(ledger));
+    free(data);
+    free(slurp(scratch("ledger"), &size));
+    assert_true(size > 3 << 20);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +309,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(damage_names_its_line, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(a_second_writer_is_refused, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(a_full_disk_loses_nothing, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(a_failed_fsync_is_final, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(a_long_ledger_is_read_in_pieces, scratch_begin,
+                                        scratch_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,7 +62,9 @@ sq_status sq_ledger_open(const char *path, sq_ledger_visit visit, void *user, sq
 /* Append one event. It is on disk after the next sq_ledger_flush. After a failed write (disk full)
  * the tail is cut back to the last whole line and the event may be tried again. */
 sq_status sq_ledger_append(sq_ledger *ledger, const sq_event *event);
-sq_status sq_ledger_flush(sq_ledger *ledger);         /* write and fsync */
+/* Write and fsync. After a failed fsync what it should have covered is cut off the file, and this
+ * and all later flushes fail: another fsync could not tell what is on disk. */
+sq_status sq_ledger_flush(sq_ledger *ledger);
 int64_t sq_ledger_unflushed(const sq_ledger *ledger); /* events since the last flush */
 double sq_ledger_age(const sq_ledger *ledger); /* seconds since the oldest of them, 0 without */
 sq_status sq_ledger_close(sq_ledger *ledger);  /* flushes; accepts NULL */
