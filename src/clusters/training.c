@@ -9,7 +9,7 @@
 #include "store/tensor.h"
 
 enum { HALO_FIELDS = 7, LABELS = 3, KNOBS = 8, LMAX = 20000, DOMAIN_VARY = 0x636c01, DOMAIN_CELL };
-static const double ARCMIN = M_PI / 180 / 60, LMIN = 300;
+static const double ARCMIN = M_PI / 180 / 60;
 static const double TARGET_MASS = 2e14, TARGET_Z = 0.25;
 
 /* A configuration whose lists are its own. */
@@ -27,7 +27,6 @@ typedef struct writer {
     int64_t pixels;
     double *transfer[SQ_MM_BANDS];
     float *noise[SQ_MM_BANDS];
-    sq_cluster_inputs *inputs;
     float *halo, *cutout, *label;
     int32_t *heaviest; /* [cells]: 1 + its place in the list of halos; 0: none */
 } writer;
@@ -139,12 +138,13 @@ static int is_target(const sq_mm_halo *h)
     return h->mvir >= TARGET_MASS && h->z >= TARGET_Z;
 }
 
-static void add_cutout(writer *w, const sq_cluster_view *view, const sq_mm_field *f, const grid *g,
-                       int cell, int positive, int64_t at)
+static void add_cutout(writer *w, const sq_mm_field *f, const grid *g, int cell, int positive,
+                       int64_t at)
 {
     int64_t size = (int64_t)w->nband * SQ_CLUSTER_CUTOUT * SQ_CLUSTER_CUTOUT;
     double rim = 0.5 * (sq_cluster_cutout_side - sq_cluster_cutout_core) * ARCMIN / f->flat.dx;
-    sq_cluster_cutout(view, g->x + g->step * (cell % g->side) - rim,
+    sq_cluster_cutout(&f->flat, w->nband, (const float *const *)f->map,
+                      g->x + g->step * (cell % g->side) - rim,
                       g->y + g->step * (cell / g->side) - rim, w->cutout + at * size);
     float *label = w->label + at * LABELS;
     const sq_mm_halo *h = w->heaviest[cell] ? &f->halo[w->heaviest[cell] - 1] : NULL;
@@ -153,8 +153,7 @@ static void add_cutout(writer *w, const sq_cluster_view *view, const sq_mm_field
     label[2] = h ? (float)h->z : 0;
 }
 
-static sq_status append_cutouts(writer *w, const sq_cluster_view *view, const sq_mm_field *f,
-                                int64_t field)
+static sq_status append_cutouts(writer *w, const sq_mm_field *f, int64_t field)
 {
     sq_status rc = SQ_OK;
     int64_t room = w->options->cutouts, held = 0;
@@ -177,12 +176,12 @@ static sq_status append_cutouts(writer *w, const sq_cluster_view *view, const sq
     }
     for (int c = 0; c < g.side * g.side && held < room; c++) {
         if (state[c] == 1)
-            add_cutout(w, view, f, &g, c, 1, held++);
+            add_cutout(w, f, &g, c, 1, held++);
     }
     while (held < room) {
         int c = (int)(sq_rng_uniform(&rng) * g.side * g.side);
         if (state[c] == 0)
-            add_cutout(w, view, f, &g, c, 0, held++);
+            add_cutout(w, f, &g, c, 0, held++);
     }
     const int64_t cutout[] = {1, room, w->nband, SQ_CLUSTER_CUTOUT, SQ_CLUSTER_CUTOUT};
     SQ_TRY(sq_h5_append(w->file, "cutout", SQ_F16, 5, cutout, w->cutout));
@@ -192,25 +191,32 @@ cleanup:
     return rc;
 }
 
-/* The filter of a periodic field, its noise measured. */
-static sq_status make_filter(writer *w, const conditions *k, const sq_mm_field *f, sq_mmf **out)
+/* Network inputs of a field. */
+static sq_status append_inputs(writer *w, const conditions *k, const sq_mm_field *f)
 {
     sq_status rc = SQ_OK;
-    sq_mmf_setup setup = {.flat = f->flat, .nband = w->nband, .lmax = LMAX, .lmin = LMIN};
+    sq_cluster_inputs *in = NULL;
+    sq_cluster_bands bands = {.flat = f->flat, .nband = w->nband, .lmax = LMAX};
+    int64_t side = f->flat.nx, cells = side / SQ_CLUSTER_CELL;
     for (int b = 0; b < w->nband; b++) {
-        double ghz = k->config.ghz.value[b], fwhm = k->config.beams ? k->fwhm[b] : 0;
-        setup.signal[b] = sq_cluster_signal(ghz);
-        setup.deproject[b] = w->nband > 1 ? sq_cluster_dust(ghz) : 0;
-        sq_beam_gauss(fwhm * ARCMIN, LMAX, w->transfer[b]);
+        bands.ghz[b] = k->config.ghz.value[b];
+        sq_beam_gauss((k->config.beams ? k->fwhm[b] : 0) * ARCMIN, LMAX, w->transfer[b]);
         /* The mean over square pixels, to second order in l. */
         for (int l = 0; l <= LMAX; l++)
             w->transfer[b][l] *= exp(-pow(l * f->flat.dx, 2) / 24);
-        setup.transfer[b] = w->transfer[b];
+        bands.transfer[b] = w->transfer[b];
+        for (int64_t i = 0; i < w->pixels; i++)
+            w->noise[b][i] =
+                f->ivar[b][i] > 0 ? (float)(k->config.pixel / sqrt((double)f->ivar[b][i])) : 0;
     }
-    SQ_TRY(sq_mmf_create(&setup, out));
-    sq_mmf_load(*out, (const float *const *)f->map);
-    SQ_TRY(sq_mmf_noise(*out, SQ_MMF_DATA, 1, 0, NULL));
+    SQ_TRY(sq_cluster_inputs_create(&bands, &in));
+    SQ_TRY(sq_cluster_inputs_fill(in, (const float *const *)f->map, (const float *const *)w->noise));
+    const int64_t image[] = {1, sq_cluster_inputs_channels(in), side, side};
+    const int64_t planes[] = {1, sq_cluster_inputs_conditions(in), cells, cells};
+    SQ_TRY(sq_h5_append(w->file, "image", SQ_F16, 4, image, sq_cluster_inputs_image(in)));
+    SQ_TRY(sq_h5_append(w->file, "planes", SQ_F32, 4, planes, sq_cluster_inputs_planes(in)));
 cleanup:
+    sq_cluster_inputs_destroy(in);
     return rc;
 }
 
@@ -220,33 +226,15 @@ static sq_status add_field(writer *w, int64_t field)
     conditions k;
     sq_sim_mm *sim = NULL;
     sq_mm_field f = {0};
-    sq_mmf *mmf = NULL;
     draw_conditions(w, field, &k);
     SQ_TRY(sq_sim_mm_create(&k.config, &sim));
     SQ_TRY(sq_sim_mm_field(sim, field, &f));
-    SQ_TRY(make_filter(w, &k, &f, &mmf));
-    sq_cluster_view view = {
-        .flat = f.flat, .nband = w->nband, .mmf = mmf, .deprojects = w->nband > 1};
-    for (int b = 0; b < w->nband; b++) {
-        for (int64_t i = 0; i < w->pixels; i++)
-            w->noise[b][i] =
-                f.ivar[b][i] > 0 ? (float)(k.config.pixel / sqrt((double)f.ivar[b][i])) : 0;
-        view.map[b] = f.map[b];
-        view.noise[b] = w->noise[b];
-        view.fwhm[b] = k.config.beams ? k.fwhm[b] : 0;
-    }
-    SQ_TRY(sq_cluster_inputs_fill(&view, w->inputs));
-    const sq_cluster_inputs *in = w->inputs;
-    const int64_t image[] = {1, in->channels, in->side, in->side};
-    const int64_t planes[] = {1, in->conditions, in->cells, in->cells};
-    SQ_TRY(sq_h5_append(w->file, "image", SQ_F16, 4, image, in->image));
-    SQ_TRY(sq_h5_append(w->file, "planes", SQ_F32, 4, planes, in->planes));
+    SQ_TRY(append_inputs(w, &k, &f));
     SQ_TRY(append_conditions(w, &k));
     SQ_TRY(append_halos(w, &f));
-    SQ_TRY(append_cutouts(w, &view, &f, field));
+    SQ_TRY(append_cutouts(w, &f, field));
 cleanup:
     sq_mm_field_clear(&f);
-    sq_mmf_destroy(mmf);
     sq_sim_mm_destroy(sim);
     return rc;
 }
@@ -269,7 +257,6 @@ static sq_status create(writer *w)
                        (long long)w->options->fields, (long long)(cells * cells),
                        (long long)w->options->first, (long long)w->options->halos,
                        (long long)w->options->cutouts);
-    SQ_TRY(sq_cluster_inputs_create(&flat, w->nband, &w->inputs));
     for (int b = 0; b < w->nband; b++) {
         SQ_TRY(SQ_ALLOC(w->transfer[b], LMAX + 1, "beam"));
         SQ_TRY(SQ_ALLOC(w->noise[b], w->pixels, "noise"));
@@ -302,7 +289,6 @@ cleanup:
 static void drop(writer *w)
 {
     sq_h5_abandon(w->file);
-    sq_cluster_inputs_destroy(w->inputs);
     for (int b = 0; b < SQ_MM_BANDS; b++) {
         sq_free(w->transfer[b]);
         sq_free(w->noise[b]);
