@@ -12,6 +12,7 @@
 #include "store/hdf5_internal.h"
 #include "store/manifest_internal.h"
 #include "store/merge_internal.h"
+#include "store/write_guard.h"
 
 enum { MAX_TABLES = 16 };
 
@@ -178,9 +179,9 @@ static void end(merge *m, sq_status rc)
     for (int t = 0; m->part && t < m->in->ntable; t++)
         clear_part(&m->part[t]);
     sq_free(m->part);
-    sq_free(m->order);
     sq_free(m->block);
     merge_flush_end(m);
+    sq_write_guard_end();
     sq_free(m->check);
     sq_free(m->partial);
     sq_comm_destroy(m->comm);

@@ -11,6 +11,7 @@
 #include "store/hdf5_internal.h"
 #include "store/manifest_internal.h"
 #include "store/merge_internal.h"
+#include "store/write_guard.h"
 
 /* Collective metadata both ways: without it compressed chunks can hang, and every rank would read
  * all metadata. */
@@ -19,20 +20,31 @@ static hid_t access_properties(const merge *m)
     hid_t list = H5Pcreate(H5P_FILE_ACCESS);
     if (list < 0)
         return list;
-    if (H5Pset_fapl_mpio(list, sq_comm_handle(m->comm), MPI_INFO_NULL) < 0 ||
+    MPI_Info hints = sq_write_guard_hints();
+    if (H5Pset_fapl_mpio(list, sq_comm_handle(m->comm), hints) < 0 ||
         H5Pset_all_coll_metadata_ops(list, 1) < 0 || H5Pset_coll_metadata_write(list, 1) < 0) {
         H5Pclose(list);
-        return -1;
+        list = -1;
     }
+    if (hints != MPI_INFO_NULL)
+        MPI_Info_free(&hints);
     return list;
+}
+
+/* Calls of HDF5 that were good, unless a write within them was not. */
+static sq_status written(const merge *m, const char *what, sq_status rc)
+{
+    return rc == SQ_OK ? sq_write_guard_check(m->partial, what) : rc;
 }
 
 sq_status merge_create_file(merge *m)
 {
     hid_t access = access_properties(m), create = sq_hdf5_file_properties();
     H5Pset_userblock(create, SQ_USER_BLOCK);
+    sq_write_guard_begin();
     m->file = access < 0 ? -1 : H5Fcreate(m->partial, H5F_ACC_TRUNC, create, access);
     sq_status rc = m->file < 0 ? sq_hdf5_fail(m->partial, "cannot create") : SQ_OK;
+    rc = written(m, "cannot create", rc);
     H5Pclose(create);
     if (access >= 0)
         H5Pclose(access);
@@ -91,6 +103,7 @@ sq_status merge_close_file(merge *m)
         rc = sq_hdf5_fail(m->partial, "cannot flush");
     if (H5Fclose(m->file) < 0 && rc == SQ_OK)
         rc = sq_hdf5_fail(m->partial, "cannot close");
+    rc = written(m, "cannot close", rc);
     m->file = -1;
     merge_flush_end(m);
     return sq_comm_agree(m->comm, rc);
@@ -106,7 +119,7 @@ sq_status merge_group(merge *m, const char *name, const char *description)
     if (group >= 0)
         H5Gclose(group);
     H5Pclose(create);
-    return sq_comm_agree(m->comm, rc);
+    return sq_comm_agree(m->comm, written(m, name, rc));
 }
 
 sq_status merge_group_text(merge *m, const char *name, const char *attribute, const char *text)
@@ -116,7 +129,7 @@ sq_status merge_group_text(merge *m, const char *name, const char *attribute, co
                              : sq_hdf5_attribute(group, m->partial, attribute, text);
     if (group >= 0)
         H5Gclose(group);
-    return sq_comm_agree(m->comm, rc);
+    return sq_comm_agree(m->comm, written(m, name, rc));
 }
 
 static hid_t creation(const merge *m, const merge_dataset *set)
@@ -169,7 +182,7 @@ sq_status merge_dataset_create(merge *m, const merge_dataset *set, hid_t *out)
     H5Tclose(type);
     if (create >= 0)
         H5Pclose(create);
-    return rc;
+    return written(m, set->name, rc);
 }
 
 /* The check's place in the dataset is that of row-major order; a box may lie anywhere. */
@@ -225,6 +238,7 @@ sq_status merge_dataset_write(merge *m, hid_t id, const merge_dataset *set, cons
     if ((!none || m->in->deflate) &&
         H5Dwrite(id, sq_hdf5_memory_type(set->type), box, space, transfer, data) < 0)
         rc = sq_hdf5_fail(m->partial, set->name);
+    rc = written(m, set->name, rc);
     if (rc == SQ_OK)
         rc = add_check(m, set->name, none ? 0 : sum_box(set, start, count, data));
     H5Pclose(transfer);

@@ -115,6 +115,8 @@ class Survey:
         env = dict(ENV, **extra)
         if fault:
             env.update(LD_PRELOAD=self.shim, SQ_FAULT=fault, SQ_FAULT_COUNT=folder + ".count")
+        else:    # all ranks end together: mpirun need not wait for any after an exit code that is not 0
+            env.setdefault("OMPI_MCA_odls_base_sigkill_timeout", "0")
         return subprocess.Popen(self.command(ranks, folder, recovery), env=env, stdin=subprocess.DEVNULL,
                                 stdout=log or subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True)
 
