@@ -142,8 +142,23 @@ static double cpu_seconds(void)
            1e-6 * (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec);
 }
 
+typedef struct gathered {
+    const sq_merge_task *task; /* rank after rank, each with every size-th patch */
+    int64_t n;
+    int size;
+} gathered;
+
+static sq_status get_task(void *tasks, int64_t i, sq_merge_task *out)
+{
+    const gathered *g = tasks;
+    int64_t rank = i % g->size, share = g->n / g->size, more = g->n % g->size;
+    *out = g->task[rank * share + (rank < more ? rank : more) + i / g->size];
+    return SQ_OK;
+}
+
 static sq_status reduce(bench *b, const sq_merge_task *task, int64_t n)
 {
+    gathered tasks = {task, n, b->size};
     const sq_schema *schema = &sq_bench_schema;
     sq_merge merge = {.path = b->release,
                       .shards = b->shards,
@@ -151,7 +166,8 @@ static sq_status reduce(bench *b, const sq_merge_task *task, int64_t n)
                       .table = &schema,
                       .memory = (uint64_t)(b->memory * 1e6),
                       .deflate = (int)b->deflate,
-                      .task = task,
+                      .task = get_task,
+                      .tasks = &tasks,
                       .ntask = n};
     double before = cpu_seconds();
     sq_status rc = sq_merge_release(b->comm, &merge, &b->report);

@@ -1,7 +1,6 @@
 #include "run/journal.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -15,28 +14,66 @@ static sq_status check_task(const journal *j, const sq_event *e)
     return SQ_OK;
 }
 
-static sq_status add_task(journal *j, const sq_event *e, sq_task_state state)
+static uint64_t index_of(const journal *j, const sq_event *e)
+{
+    return sq_survey_index(j->survey, (int)e->phase, e->patch, e->realisation);
+}
+
+/* Room for what is said of tasks, once anything is. */
+static sq_status begin_tasks(journal *j)
+{
+    sq_status rc = SQ_OK;
+    uint64_t all = 0;
+    if (j->state[0])
+        return SQ_OK;
+    for (int p = 0; p < j->survey->d.nphase; p++) {
+        uint64_t tasks = sq_survey_tasks(j->survey, p);
+        SQ_TRY(SQ_ALLOC(j->state[p], tasks + 1, "states of tasks"));
+        j->number[p] = all;
+        all += tasks;
+    }
+    if (j->folder)
+        SQ_TRY(sq_entries_create(j->folder, all, &j->entries));
+cleanup:
+    return rc;
+}
+
+static void set_state(journal *j, int phase, uint64_t index, journal_state state)
+{
+    uint8_t *now = &j->state[phase][index];
+    if (*now != JOURNAL_OPEN)
+        j->count[phase][*now]--;
+    if (state != JOURNAL_OPEN)
+        j->count[phase][state]++;
+    *now = (uint8_t)state;
+}
+
+static sq_status settle(journal *j, const sq_event *e, journal_state state)
 {
     sq_status rc = SQ_OK;
     SQ_TRY(check_task(j, e));
-    SQ_TRY(SQ_GROW(j->task, j->task_capacity, j->tasks + 1, "tasks of the ledger"));
-    journal_task *t = &j->task[j->tasks];
-    *t =
-        (journal_task){.index = sq_survey_index(j->survey, (int)e->phase, e->patch, e->realisation),
-                       .order = j->order++,
-                       .place = e->place,
-                       .input = e->input,
-                       .rows = e->rows,
-                       .taken = e->kind == SQ_EVENT_COMMIT && e->count,
-                       .phase = (int32_t)e->phase,
-                       .attempt = e->attempt,
-                       .state = state,
-                       .status = e->status};
-    if (state != SQ_TASK_DONE)
-        SQ_TRY(sq_strdup(&t->reason, e->text));
-    j->tasks++;
+    SQ_TRY(begin_tasks(j));
+    uint64_t index = index_of(j, e);
+    j->reduced = 0;
+    set_state(j, (int)e->phase, index, state);
+    if (j->entries) {
+        run_entry entry = {.place = e->place,
+                           .input = e->input,
+                           .rows = e->rows,
+                           .attempt = e->attempt,
+                           .status = (int32_t)e->status};
+        SQ_TRY(sq_entries_put(j->entries, j->number[e->phase] + index, &entry,
+                              sq_journal_is_done(state) ? NULL : e->text));
+    }
 cleanup:
     return rc;
+}
+
+static journal_state given_up(const sq_event *e)
+{
+    if (e->count)
+        return JOURNAL_QUARANTINED;
+    return sq_failure_class_of(e->status) == SQ_FAILURE_INFRA ? JOURNAL_INFRA : JOURNAL_FAILED;
 }
 
 /* Once tasks of a phase are open again, its file is out of date. */
@@ -44,18 +81,18 @@ static sq_status reopen(journal *j, const sq_event *e)
 {
     sq_status rc = SQ_OK;
     SQ_TRY(check_task(j, e));
+    SQ_TRY(begin_tasks(j));
     j->reduced = 0;
     j->phase_done[e->phase] = 0;
     snprintf(j->reopening, sizeof j->reopening, "%.127s", e->text);
     if (e->count) {
-        j->void_before[e->phase] = j->order;
+        memset(j->state[e->phase], JOURNAL_OPEN, sq_survey_tasks(j->survey, (int)e->phase));
+        memset(j->count[e->phase], 0, sizeof j->count[e->phase]);
         return SQ_OK;
     }
-    SQ_TRY(add_task(j, e, SQ_TASK_DONE));
-    j->task[j->tasks - 1].reopened = 1;
+    set_state(j, (int)e->phase, index_of(j, e), JOURNAL_OPEN);
     for (size_t i = 0; i < j->deaths; i++) {
-        if (j->death[i].phase == (int)e->phase &&
-            j->death[i].index == j->task[j->tasks - 1].index)
+        if (j->death[i].phase == (int)e->phase && j->death[i].index == index_of(j, e))
             j->death[i].deaths = 0;
     }
 cleanup:
@@ -70,16 +107,15 @@ static sq_status add_death(journal *j, const sq_event *e)
     if (rc != SQ_OK)
         return rc;
     j->lost[j->losses++] = (journal_lost){e->execution, (int)e->count};
-    uint64_t index = sq_survey_index(j->survey, (int)e->phase, e->patch, e->realisation);
     for (size_t i = 0; i < j->deaths; i++) {
-        if (j->death[i].phase == (int)e->phase && j->death[i].index == index) {
+        if (j->death[i].phase == (int)e->phase && j->death[i].index == index_of(j, e)) {
             j->death[i].deaths++;
             return SQ_OK;
         }
     }
     rc = SQ_GROW(j->death, j->death_capacity, j->deaths + 1, "deaths of the ledger");
     if (rc == SQ_OK)
-        j->death[j->deaths++] = (journal_death){(int)e->phase, index, 1};
+        j->death[j->deaths++] = (journal_death){(int)e->phase, index_of(j, e), 1};
     return rc;
 }
 
@@ -102,11 +138,9 @@ sq_status sq_journal_visit(void *user, const sq_event *e, int64_t line)
         j->ranks = (uint32_t)e->count;
         return SQ_OK;
     case SQ_EVENT_COMMIT:
-        j->reduced = 0;
-        return add_task(j, e, SQ_TASK_DONE);
+        return settle(j, e, e->count ? JOURNAL_TAKEN : JOURNAL_DONE);
     case SQ_EVENT_QUARANTINE:
-        j->reduced = 0;
-        return add_task(j, e, e->count ? SQ_TASK_QUARANTINED : SQ_TASK_FAILED);
+        return settle(j, e, given_up(e));
     case SQ_EVENT_DEATH:
         return add_death(j, e);
     case SQ_EVENT_BARRIER:
@@ -135,49 +169,21 @@ sq_status sq_journal_visit(void *user, const sq_event *e, int64_t line)
     return SQ_OK;
 }
 
-static int by_task(const void *a, const void *b)
+sq_status sq_journal_replay(journal *j, const char *path)
 {
-    const journal_task *x = a, *y = b;
-    if (x->phase != y->phase)
-        return x->phase < y->phase ? -1 : 1;
-    if (x->index != y->index)
-        return x->index < y->index ? -1 : 1;
-    return x->order < y->order ? -1 : x->order > y->order;
+    sq_journal_clear(j);
+    return sq_ledger_replay(path, sq_journal_visit, j, NULL);
 }
 
-sq_status sq_journal_settle(journal *j)
+journal_state sq_journal_state(const journal *j, int phase, uint64_t index)
 {
-    size_t kept = 0;
-    if (j->tasks)
-        qsort(j->task, j->tasks, sizeof *j->task, by_task);
-    for (size_t i = 0; i < j->tasks; i++) {
-        const journal_task *next = i + 1 < j->tasks ? &j->task[i + 1] : NULL;
-        int last = !next || next->phase != j->task[i].phase || next->index != j->task[i].index;
-        if (!last || j->task[i].reopened || j->task[i].order < j->void_before[j->task[i].phase]) {
-            sq_free(j->task[i].reason);
-            continue;
-        }
-        j->task[kept++] = j->task[i];
-    }
-    j->tasks = kept;
-    return SQ_OK;
+    return j->state[phase] ? (journal_state)j->state[phase][index] : JOURNAL_OPEN;
 }
 
-const journal_task *sq_journal_find(const journal *j, int phase, uint64_t index)
+void sq_journal_reopen(journal *j, int phase, uint64_t index)
 {
-    journal_task key = {.phase = phase, .index = index};
-    size_t low = 0, high = j->tasks;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        const journal_task *t = &j->task[middle];
-        if (t->phase == phase && t->index == index)
-            return t;
-        if (by_task(t, &key) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return NULL;
+    j->reduced = 0;
+    set_state(j, phase, index, JOURNAL_OPEN);
 }
 
 int sq_journal_has_lost(const journal *j, uint32_t execution, int rank)
@@ -189,36 +195,59 @@ int sq_journal_has_lost(const journal *j, uint32_t execution, int rank)
     return 0;
 }
 
+uint64_t sq_journal_count(const journal *j, journal_state state)
+{
+    uint64_t n = 0;
+    for (int p = 0; p < SQ_MAX_PHASES; p++)
+        n += j->count[p][state];
+    return n;
+}
+
 void sq_journal_clear(journal *j)
 {
-    for (size_t i = 0; i < j->tasks; i++)
-        sq_free(j->task[i].reason);
-    sq_free(j->task);
+    for (int p = 0; p < SQ_MAX_PHASES; p++)
+        sq_free(j->state[p]);
+    sq_entries_destroy(j->entries);
     sq_free(j->death);
     sq_free(j->lost);
-    *j = (journal){.survey = j->survey};
+    *j = (journal){.survey = j->survey, .folder = j->folder};
+}
+
+int sq_journal_at(const journal *j, journal_at *at)
+{
+    for (; at->phase < j->survey->d.nphase; at->phase++, at->index = 0) {
+        uint64_t tasks = j->state[at->phase] ? sq_survey_tasks(j->survey, at->phase) : 0;
+        while (at->index < tasks && j->state[at->phase][at->index] == JOURNAL_OPEN)
+            at->index++;
+        if (at->index < tasks)
+            return 1;
+    }
+    return 0;
+}
+
+sq_status sq_journal_entry(const journal *j, journal_at at, run_entry *out)
+{
+    return sq_entries_get(j->entries, j->number[at.phase] + at.index, out);
 }
 
 sq_status sq_journal_products(const journal *j, int phase, sq_task **task, sq_record_place **place,
                               int64_t *count)
 {
     sq_status rc = SQ_OK;
-    int64_t n = 0;
+    run_entry entry;
+    uint64_t done = j->count[phase][JOURNAL_DONE] + j->count[phase][JOURNAL_TAKEN];
+    *count = 0;
     *task = NULL;
     *place = NULL;
-    for (size_t i = 0; i < j->tasks; i++)
-        n += j->task[i].phase == phase && j->task[i].state == SQ_TASK_DONE;
-    SQ_TRY(SQ_ALLOC(*task, n + 1, "tasks of a phase"));
-    SQ_TRY(SQ_ALLOC(*place, n + 1, "tasks of a phase"));
-    n = 0;
-    for (size_t i = 0; i < j->tasks; i++) {
-        const journal_task *t = &j->task[i];
-        if (t->phase != phase || t->state != SQ_TASK_DONE)
+    SQ_TRY(SQ_ALLOC(*task, done + 1, "tasks of a phase"));
+    SQ_TRY(SQ_ALLOC(*place, done + 1, "tasks of a phase"));
+    for (journal_at at = {.phase = phase}; sq_journal_at(j, &at) && at.phase == phase; at.index++) {
+        if (!sq_journal_is_done(sq_journal_state(j, phase, at.index)))
             continue;
-        (*task)[n] = sq_survey_task(j->survey, phase, t->index);
-        (*place)[n++] = t->place;
+        SQ_TRY(sq_journal_entry(j, at, &entry));
+        (*task)[*count] = sq_survey_task(j->survey, phase, at.index);
+        (*place)[(*count)++] = entry.place;
     }
-    *count = n;
     return SQ_OK;
 cleanup:
     sq_free(*task);
@@ -226,29 +255,4 @@ cleanup:
     *task = NULL;
     *place = NULL;
     return rc;
-}
-
-sq_status sq_journal_merge_tasks(const journal *j, sq_merge_task **task, int64_t *count)
-{
-    sq_status rc = SQ_ALLOC(*task, j->tasks + 1, "tasks of the reduce");
-    if (rc != SQ_OK)
-        return rc;
-    for (size_t i = 0; i < j->tasks; i++) {
-        const journal_task *t = &j->task[i];
-        sq_task name = sq_survey_task(j->survey, t->phase, t->index);
-        (*task)[i] = (sq_merge_task){.phase = (uint32_t)t->phase,
-                                     .realisation = name.realisation,
-                                     .patch = name.patch,
-                                     .tile = sq_survey_tile_of(j->survey, t->phase, name.patch),
-                                     .state = t->state,
-                                     .attempts = t->attempt,
-                                     .taken = t->taken,
-                                     .rows = t->rows,
-                                     .input = t->input,
-                                     .place = t->place,
-                                     .status = t->status,
-                                     .reason = t->reason};
-    }
-    *count = (int64_t)j->tasks;
-    return SQ_OK;
 }

@@ -1,28 +1,25 @@
 /* What the ledger knows: states of tasks for a resume, products for a barrier, tasks for the
- * reduce. Local, rank 0. */
+ * reduce. A byte a task is kept in memory; all else that is said of tasks stays on disk and is read
+ * back in their order. Local, rank 0. */
 #ifndef SQ_RUN_JOURNAL_H
 #define SQ_RUN_JOURNAL_H
 
+#include "run/entries.h"
 #include "run/scheduler.h"
 #include "run/survey.h"
 #include "store/ledger.h"
 #include "store/merge.h"
 
-/* The last word about one task. */
-typedef struct journal_task {
-    uint64_t index; /* within the phase */
-    uint64_t order; /* of its line */
-    sq_record_place place;
-    sq_hash input;
-    uint64_t rows;
-    char *reason; /* NULL when done */
-    int32_t phase;
-    uint32_t attempt;
-    sq_task_state state;
-    sq_status status;
-    int taken;    /* over from an earlier release */
-    int reopened; /* no state any more: settling drops it */
-} journal_task;
+/* The last word about a task. */
+typedef enum journal_state {
+    JOURNAL_OPEN,
+    JOURNAL_DONE,
+    JOURNAL_TAKEN, /* done: over from an earlier release */
+    JOURNAL_FAILED,
+    JOURNAL_INFRA, /* failed for the environment's reasons */
+    JOURNAL_QUARANTINED,
+    JOURNAL_STATES
+} journal_state;
 
 typedef struct journal_death {
     int phase;
@@ -43,8 +40,13 @@ typedef struct journal_lost {
 } journal_lost;
 
 typedef struct journal {
-    journal_task *task; /* sorted by (phase, index), each once */
-    size_t tasks, task_capacity;
+    /* Set by the user before the first line. */
+    const sq_survey *survey;
+    const char *folder; /* of the output, for entries; NULL: only states are wanted */
+    uint8_t *state[SQ_MAX_PHASES];                 /* [tasks of the phase] journal_state */
+    uint64_t count[SQ_MAX_PHASES][JOURNAL_STATES]; /* but for those open */
+    uint64_t number[SQ_MAX_PHASES];                /* of the phase's first entry */
+    run_entries *entries;
     journal_death *death;
     size_t deaths, death_capacity;
     journal_lost *lost;
@@ -57,24 +59,42 @@ typedef struct journal {
     sq_hash phase_hash[SQ_MAX_PHASES];
     int phase_done[SQ_MAX_PHASES];
     sq_hash manifest;
-    /* While reading. */
-    const sq_survey *survey;
-    uint64_t order, void_before[SQ_MAX_PHASES];
 } journal;
 
-/* Visit function of sq_ledger_open and sq_ledger_replay with a journal as its user. */
+/* Visit function of sq_ledger_open with a journal as its user; also for lines that are appended. */
 sq_status sq_journal_visit(void *user, const sq_event *event, int64_t line);
-/* After the replay: one entry a task, the last line wins. */
-sq_status sq_journal_settle(journal *j);
-/* The last word about a task, after settling; NULL when there is none. */
-const journal_task *sq_journal_find(const journal *j, int phase, uint64_t index);
+/* Forget everything and read a ledger. */
+sq_status sq_journal_replay(journal *j, const char *path);
+journal_state sq_journal_state(const journal *j, int phase, uint64_t index);
+void sq_journal_reopen(journal *j, int phase, uint64_t index);
 int sq_journal_has_lost(const journal *j, uint32_t execution, int rank);
+uint64_t sq_journal_count(const journal *j, journal_state state); /* over all phases */
 void sq_journal_clear(journal *j);
+
+/* Settled tasks in the order of phases and indices: for (journal_at at = {0}; sq_journal_at(j, &at);
+ * at.index++). */
+typedef struct journal_at {
+    int phase;
+    uint64_t index;
+} journal_at;
+int sq_journal_at(const journal *j, journal_at *at);
+/* The entry of a settled task, with `folder` set. */
+sq_status sq_journal_entry(const journal *j, journal_at at, run_entry *out);
+
+static inline int sq_journal_is_done(journal_state state)
+{
+    return state == JOURNAL_DONE || state == JOURNAL_TAKEN;
+}
+
+static inline sq_task_state sq_journal_task_state(journal_state state)
+{
+    return sq_journal_is_done(state)      ? SQ_TASK_DONE
+           : state == JOURNAL_QUARANTINED ? SQ_TASK_QUARANTINED
+                                          : SQ_TASK_FAILED;
+}
 
 /* Committed tasks of a phase in order, for sq_phase_products_create; *task and *place: sq_free. */
 sq_status sq_journal_products(const journal *j, int phase, sq_task **task, sq_record_place **place,
                               int64_t *count);
-/* All tasks for the reduce; reasons are borrowed from the journal. */
-sq_status sq_journal_merge_tasks(const journal *j, sq_merge_task **task, int64_t *count);
 
 #endif

@@ -163,7 +163,7 @@ static sq_status send_range(control *c, const sq_action *a, wire_kind kind)
 static sq_status make_phase_file(control *c, int phase, sq_hash *hash)
 {
     sq_status rc = SQ_OK;
-    journal now = {.survey = c->survey};
+    journal now = {.survey = c->survey, .folder = c->setup->folder};
     sq_phase_products *products = NULL;
     sq_task *task = NULL;
     sq_record_place *place = NULL;
@@ -180,8 +180,7 @@ static sq_status make_phase_file(control *c, int phase, sq_hash *hash)
     SQ_TRY(sq_run_path(c->setup->folder, SQ_RUN_LEDGER, ledger));
     SQ_TRY(sq_run_path(c->setup->folder, SQ_RUN_SHARDS, shards));
     SQ_TRY(sq_ledger_flush(c->setup->ledger));
-    SQ_TRY(sq_ledger_replay(ledger, sq_journal_visit, &now, NULL));
-    SQ_TRY(sq_journal_settle(&now));
+    SQ_TRY(sq_journal_replay(&now, ledger));
     SQ_TRY(sq_journal_products(&now, phase, &task, &place, &count));
     SQ_TRY(sq_phase_products_create(&c->survey->d, shards, task, place, count, &products));
     snprintf(partial, sizeof partial, "%s.partial", path);
@@ -211,9 +210,9 @@ static sq_status void_later_phases(control *c, int phase, sq_hash hash, int *fou
                       .execution = c->setup->execution,
                       .phase = (uint32_t)later,
                       .patch = c->plan[later].base[0]};
-        for (size_t i = 0; i < j->tasks; i++) {
-            e.count += j->task[i].phase == later;
-            e.rows += j->task[i].phase == later && j->task[i].state == SQ_TASK_DONE;
+        for (int state = JOURNAL_DONE; state < JOURNAL_STATES; state++) {
+            e.count += j->count[later][state];
+            e.rows += sq_journal_is_done((journal_state)state) ? j->count[later][state] : 0;
         }
         if (!e.count)
             continue;
@@ -553,9 +552,7 @@ static sq_status begin_anew(control *c)
     c->scheduler = NULL;
     SQ_TRY(sq_run_path(c->setup->folder, SQ_RUN_LEDGER, ledger));
     SQ_TRY(sq_ledger_flush(c->setup->ledger));
-    sq_journal_clear(j);
-    SQ_TRY(sq_ledger_replay(ledger, sq_journal_visit, j, NULL));
-    SQ_TRY(sq_journal_settle(j));
+    SQ_TRY(sq_journal_replay(j, ledger));
     SQ_TRY(make_scheduler(c));
     for (uint32_t w = 0; w < c->setup->workers; w++)
         SQ_TRY(tell(c, w, WIRE_ALIVE, NULL, 0));
@@ -632,12 +629,13 @@ static sq_status make_scheduler(control *c)
                                   .deaths = JOURNAL_DEATHS,
                                   .lease = walltime > 0 ? c->setup->started + walltime : 0};
     SQ_TRY(sq_scheduler_create(c->plan, c->survey->d.nphase, &limits, &c->scheduler));
-    for (size_t i = 0; i < j->tasks; i++) {
-        const journal_task *t = &j->task[i];
-        sq_settled state = t->state == SQ_TASK_DONE     ? SQ_SETTLED_DONE
-                           : t->state == SQ_TASK_FAILED ? SQ_SETTLED_FAILED
-                                                        : SQ_SETTLED_QUARANTINED;
-        SQ_TRY(sq_scheduler_settle(c->scheduler, t->phase, t->index, state));
+    for (journal_at at = {0}; sq_journal_at(j, &at); at.index++) {
+        static const sq_settled settled[] = {[SQ_TASK_DONE] = SQ_SETTLED_DONE,
+                                             [SQ_TASK_FAILED] = SQ_SETTLED_FAILED,
+                                             [SQ_TASK_QUARANTINED] = SQ_SETTLED_QUARANTINED};
+        journal_state state = sq_journal_state(j, at.phase, at.index);
+        SQ_TRY(sq_scheduler_settle(c->scheduler, at.phase, at.index,
+                                   settled[sq_journal_task_state(state)]));
     }
     for (size_t i = 0; i < j->deaths; i++) {
         if (j->death[i].deaths)

@@ -51,8 +51,8 @@ static sq_status part_path(const part_reader *p, const char *name, char path[SQ_
 /* Every settled task of a part must be its own: so none is settled by two. */
 static sq_status check_range(const part_reader *p, uint64_t first, uint64_t end)
 {
-    for (size_t i = 0; i < p->journal.tasks; i++) {
-        uint64_t patch = sq_survey_task(p->x->survey, 0, p->journal.task[i].index).patch;
+    for (journal_at at = {0}; sq_journal_at(&p->journal, &at); at.index++) {
+        uint64_t patch = sq_survey_task(p->x->survey, 0, at.index).patch;
         if (patch < first || patch >= end)
             return sq_fail(SQ_ERR_CORRUPT, "patch %llu is not of this part",
                            (unsigned long long)patch);
@@ -66,7 +66,7 @@ static sq_status check_part(part_reader *p, char *missing, size_t size)
     sq_status rc = SQ_OK;
     const sq_survey *s = p->x->survey;
     char path[SQ_PATH_MAX];
-    uint64_t first, end;
+    uint64_t first, end, settled = 0;
     size_t used = strlen(missing);
     sq_part_range(s->base[0][s->parts], p->part, p->x->options->parts, &first, &end);
     SQ_TRY(part_path(p, SQ_RUN_LEDGER, path));
@@ -75,13 +75,14 @@ static sq_status check_part(part_reader *p, char *missing, size_t size)
         return SQ_OK;
     }
     p->journal = (journal){.survey = s};
-    SQ_TRY(sq_ledger_replay(path, sq_journal_visit, &p->journal, NULL));
-    SQ_TRY(sq_journal_settle(&p->journal));
+    SQ_TRY(sq_journal_replay(&p->journal, path));
     SQ_TRY(check_range(p, first, end));
     uint64_t total = (end - first) * s->d.phase[0].realisations;
-    if (p->journal.tasks < total)
+    for (int state = JOURNAL_DONE; state < JOURNAL_STATES; state++)
+        settled += sq_journal_count(&p->journal, (journal_state)state);
+    if (settled < total)
         snprintf(missing + used, size - used, "; part %d has %llu of %llu tasks open", p->part,
-                 (unsigned long long)(total - p->journal.tasks), (unsigned long long)total);
+                 (unsigned long long)(total - settled), (unsigned long long)total);
 cleanup:
     sq_journal_clear(&p->journal);
     return rc == SQ_OK ? rc : sq_fail_in(rc, "part %d of %d", p->part, p->x->options->parts);
@@ -123,10 +124,10 @@ cleanup:
 static sq_status copy_settled(void *user, const sq_event *e, int64_t line)
 {
     const part_reader *p = user;
-    (void)line;
     if (e->kind != SQ_EVENT_COMMIT && e->kind != SQ_EVENT_QUARANTINE)
         return SQ_OK;
-    return sq_ledger_append(p->x->ledger, e);
+    sq_status rc = sq_ledger_append(p->x->ledger, e);
+    return rc == SQ_OK ? sq_journal_visit(&p->x->journal, e, line) : rc;
 }
 
 sq_status sq_part_import(execution *x)
@@ -149,9 +150,6 @@ sq_status sq_part_import(execution *x)
         SQ_TRY(sq_ledger_replay(path, copy_settled, &p, NULL));
     }
     SQ_TRY(sq_ledger_flush(x->ledger));
-    sq_journal_clear(&x->journal);
-    SQ_TRY(sq_ledger_replay(x->ledger_path, sq_journal_visit, &x->journal, NULL));
-    SQ_TRY(sq_journal_settle(&x->journal));
 cleanup:
     return rc;
 }

@@ -34,22 +34,62 @@ static void reduce_progress(void *user, const char *what, double fraction)
     o->report(o->user, &p);
 }
 
-/* Rank 0: the tasks as the ledger has them now. */
-static sq_status gather_tasks(execution *x, sq_merge *merge, sq_merge_task **task)
+/* The tasks as the reduce asks for them: all are settled, and it goes forward. */
+typedef struct settled_tasks {
+    const journal *journal;
+    int64_t next; /* number of the task at or after `at` */
+    journal_at at;
+    char reason[SQ_EVENT_TEXT];
+} settled_tasks;
+
+static sq_status get_task(void *tasks, int64_t i, sq_merge_task *out)
 {
     sq_status rc = SQ_OK;
-    sq_journal_clear(&x->journal);
+    settled_tasks *s = tasks;
+    const sq_survey *survey = s->journal->survey;
+    run_entry entry;
+    if (i < s->next) {
+        s->next = 0;
+        s->at = (journal_at){0};
+    }
+    for (; sq_journal_at(s->journal, &s->at) && s->next < i; s->next++)
+        s->at.index++;
+    journal_state state = sq_journal_state(s->journal, s->at.phase, s->at.index);
+    sq_task name = sq_survey_task(survey, s->at.phase, s->at.index);
+    SQ_TRY(sq_journal_entry(s->journal, s->at, &entry));
+    SQ_TRY(sq_entries_text(s->journal->entries, &entry, s->reason));
+    *out = (sq_merge_task){.phase = (uint32_t)name.phase,
+                           .realisation = name.realisation,
+                           .patch = name.patch,
+                           .tile = sq_survey_tile_of(survey, name.phase, name.patch),
+                           .state = sq_journal_task_state(state),
+                           .attempts = entry.attempt,
+                           .taken = state == JOURNAL_TAKEN,
+                           .rows = entry.rows,
+                           .input = entry.input,
+                           .place = entry.place,
+                           .status = (sq_status)entry.status,
+                           .reason = entry.text_size ? s->reason : NULL};
+cleanup:
+    return rc;
+}
+
+/* Rank 0: the tasks as the ledger has them now. */
+static sq_status find_tasks(execution *x, sq_merge *merge, settled_tasks *tasks)
+{
+    sq_status rc = SQ_OK;
     SQ_TRY(sq_ledger_flush(x->ledger));
-    SQ_TRY(sq_ledger_replay(x->ledger_path, sq_journal_visit, &x->journal, NULL));
-    SQ_TRY(sq_journal_settle(&x->journal));
+    SQ_TRY(sq_journal_replay(&x->journal, x->ledger_path));
     sq_execution_count(x);
     if (x->open) {
         rc = sq_fail(SQ_ERR_STOPPED, "%llu tasks are not done yet; run first",
                      (unsigned long long)x->open);
         goto cleanup;
     }
-    SQ_TRY(sq_journal_merge_tasks(&x->journal, task, &merge->ntask));
-    merge->task = *task;
+    *tasks = (settled_tasks){.journal = &x->journal};
+    merge->task = get_task;
+    merge->tasks = tasks;
+    merge->ntask = (int64_t)x->verdict->total;
     merge->tile = x->survey->tile;
     merge->ntile = x->survey->ntile;
 cleanup:
@@ -57,19 +97,23 @@ cleanup:
 }
 
 /* Bytes that the release takes at most, roughly. */
-static uint64_t release_size(const execution *x, const sq_merge *merge)
+static sq_status release_size(const execution *x, const sq_merge *merge, uint64_t *out)
 {
+    sq_status rc = SQ_OK;
     const sq_probe_description *d = &x->survey->d;
-    uint64_t bytes = (1 << 16) + 512 * (uint64_t)merge->ntask;
-    for (int64_t i = 0; i < merge->ntask; i++)
-        bytes += merge->task[i].place.length;
+    uint64_t records = 0, bytes = (1 << 16) + 512 * (uint64_t)merge->ntask;
+    run_entry entry;
+    for (journal_at at = {0}; sq_journal_at(&x->journal, &at); at.index++) {
+        SQ_TRY(sq_journal_entry(&x->journal, at, &entry));
+        records += entry.place.length;
+    }
+    bytes += records;
     for (int m = 0; m < d->nmap; m++)
         bytes += (uint64_t)(d->map[m]->nx * d->map[m]->ny * d->map[m]->planes) *
                  (uint64_t)sq_dtype_size(d->map[m]->type);
-    bytes = merge->deflate ? bytes / 3 : bytes;
-    for (int64_t i = 0; merge->archive && i < merge->ntask; i++)
-        bytes += merge->task[i].place.length;
-    return bytes;
+    *out = (merge->deflate ? bytes / 3 : bytes) + (merge->archive ? records : 0);
+cleanup:
+    return rc;
 }
 
 /* Is there room for the release? A disk that becomes full inside a collective write would leave
@@ -79,7 +123,8 @@ static sq_status check_room(const execution *x, const sq_merge *merge)
     sq_status rc = SQ_OK;
     char path[SQ_PATH_MAX];
     struct statvfs info;
-    uint64_t need = release_size(x, merge);
+    uint64_t need;
+    SQ_TRY(release_size(x, merge, &need));
     SQ_TRY(sq_run_path(x->folder, "release.room", path));
     int fd = open(path, O_CREAT | O_WRONLY | O_TRUNC, 0666);
     if (fd < 0)
@@ -126,7 +171,7 @@ sq_status sq_execution_reduce(execution *x)
     sq_status rc = SQ_OK, mine = SQ_OK;
     const sq_survey *s = x->survey;
     provenance fixed = {.count = 0}, run = {.count = 0};
-    sq_merge_task *task = NULL;
+    settled_tasks tasks;
     sq_merge_report report;
     reduce_state state = {x, sq_now()};
     sq_merge merge = {.path = x->verdict->release,
@@ -142,7 +187,7 @@ sq_status sq_execution_reduce(execution *x)
                       .progress = reduce_progress,
                       .user = &state};
     if (x->rank == 0) {
-        mine = gather_tasks(x, &merge, &task);
+        mine = find_tasks(x, &merge, &tasks);
         if (mine == SQ_OK)
             mine = check_room(x, &merge);
         if (mine == SQ_OK)
@@ -169,6 +214,5 @@ sq_status sq_execution_reduce(execution *x)
 cleanup:
     sq_provenance_clear(&fixed);
     sq_provenance_clear(&run);
-    sq_free(task);
     return rc;
 }

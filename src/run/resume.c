@@ -1,4 +1,5 @@
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -27,31 +28,22 @@ cleanup:
 void sq_execution_count(execution *x)
 {
     sq_run_verdict *v = x->verdict;
+    const journal *j = &x->journal;
     v->total = sq_survey_planned(x->survey);
-    v->done = v->failed = v->quarantined = v->taken = 0;
-    for (size_t i = 0; i < x->journal.tasks; i++) {
-        v->done += x->journal.task[i].state == SQ_TASK_DONE;
-        v->taken += (uint64_t)x->journal.task[i].taken;
-        v->failed += x->journal.task[i].state == SQ_TASK_FAILED;
-        v->quarantined += x->journal.task[i].state == SQ_TASK_QUARANTINED;
-    }
+    v->taken = sq_journal_count(j, JOURNAL_TAKEN);
+    v->done = sq_journal_count(j, JOURNAL_DONE) + v->taken;
+    v->failed = sq_journal_count(j, JOURNAL_FAILED) + sq_journal_count(j, JOURNAL_INFRA);
+    v->quarantined = sq_journal_count(j, JOURNAL_QUARANTINED);
     x->open = v->total - v->done - v->failed - v->quarantined;
 }
 
 /* What the environment failed is tried again: it says nothing about the patch. */
 static void reopen_failures(journal *j)
 {
-    size_t kept = 0;
-    for (size_t i = 0; i < j->tasks; i++) {
-        journal_task *t = &j->task[i];
-        if (t->state == SQ_TASK_FAILED && sq_failure_class_of(t->status) == SQ_FAILURE_INFRA) {
-            sq_free(t->reason);
-            j->reduced = 0;
-            continue;
-        }
-        j->task[kept++] = *t;
+    for (journal_at at = {0}; sq_journal_at(j, &at); at.index++) {
+        if (sq_journal_state(j, at.phase, at.index) == JOURNAL_INFRA)
+            sq_journal_reopen(j, at.phase, at.index);
     }
-    j->tasks = kept;
 }
 
 /* Rank 0: replay the ledger and say what it holds. */
@@ -59,7 +51,7 @@ static sq_status open_ledger(execution *x)
 {
     sq_status rc = SQ_OK;
     journal *j = &x->journal;
-    j->survey = x->survey;
+    *j = (journal){.survey = x->survey, .folder = x->folder};
     rc = sq_ledger_open(x->ledger_path, sq_journal_visit, j, &x->ledger);
     if (rc == SQ_ERR_IO)
         x->folder_ready = 0; /* it may be another execution's: leave its verdict alone */
@@ -67,7 +59,6 @@ static sq_status open_ledger(execution *x)
     SQ_TRY(begin_folder(x));
     sq_watchdog_verdict(x->folder, x->verdict);
     SQ_TRY(sq_retry_read_notes(x));
-    SQ_TRY(sq_journal_settle(j));
     SQ_TRY(sq_retry_quarantine(x));
     SQ_TRY(sq_retry_reopen(x));
     if (!x->options->reduce_only)
@@ -89,53 +80,59 @@ cleanup:
     return rc;
 }
 
+enum { CHECKED = 1 << 12 }; /* records at a time */
+
+/* Rank 0: the places of the next committed records, and whose they are. */
+static sq_status next_places(const journal *j, journal_at *at, sq_record_place *place,
+                             journal_at *whose, int64_t *n)
+{
+    sq_status rc = SQ_OK;
+    run_entry entry;
+    for (*n = 0; *n < CHECKED && sq_journal_at(j, at); at->index++) {
+        if (!sq_journal_is_done(sq_journal_state(j, at->phase, at->index)))
+            continue;
+        SQ_TRY(sq_journal_entry(j, *at, &entry));
+        place[*n] = entry.place;
+        whose[(*n)++] = *at;
+    }
+cleanup:
+    return rc;
+}
+
 /* Every rank checks a share of the committed records against their hashes; what does not match is
  * done again. */
 static sq_status verify_records(execution *x)
 {
-    sq_status rc = SQ_OK, mine = SQ_OK;
-    uint64_t n = 0, bad = 0;
+    sq_status rc = SQ_OK;
+    uint64_t bad = 0;
     sq_record_place *place = NULL;
-    int64_t *wrong = NULL;
-    journal *j = &x->journal;
-    for (size_t i = 0; x->rank == 0 && i < j->tasks; i++)
-        n += j->task[i].state == SQ_TASK_DONE;
-    SQ_TRY(sq_comm_broadcast(x->comm, 0, &n, sizeof n));
-    if (!n)
-        return SQ_OK;
-    if ((mine = SQ_ALLOC(place, n, "places of records")) == SQ_OK)
-        mine = SQ_ALLOC(wrong, n, "places of records");
-    SQ_TRY(sq_comm_agree(x->comm, mine));
-    n = 0;
-    for (size_t i = 0; x->rank == 0 && i < j->tasks; i++) {
-        if (j->task[i].state == SQ_TASK_DONE)
-            place[n++] = j->task[i].place;
-    }
-    SQ_TRY(sq_comm_broadcast(x->comm, 0, &n, sizeof n));
-    SQ_TRY(sq_comm_broadcast(x->comm, 0, place, n * sizeof *place));
-    for (uint64_t i = (uint64_t)x->rank; i < n; i += (uint64_t)x->size) {
-        sq_record record;
-        wrong[i] = sq_shard_read(x->shards, &place[i], &record, NULL, NULL) != SQ_OK;
-    }
-    sq_error_clear();
-    SQ_TRY(sq_comm_reduce_i64(x->comm, SQ_MAX, wrong, (int)n));
-    size_t kept = 0;
-    n = 0;
-    for (size_t i = 0; x->rank == 0 && i < j->tasks; i++) {
-        if (j->task[i].state == SQ_TASK_DONE && wrong[n++]) {
-            bad++;
-            j->reduced = 0;
-            continue;
+    journal_at *whose = NULL, at = {0};
+    int64_t *wrong = NULL, n = CHECKED;
+    SQ_TRY_ALL(x->comm, SQ_ALLOC(place, CHECKED, "places of records"));
+    SQ_TRY_ALL(x->comm, SQ_ALLOC(whose, CHECKED, "places of records"));
+    SQ_TRY_ALL(x->comm, SQ_ALLOC(wrong, CHECKED, "places of records"));
+    while (n == CHECKED) {
+        SQ_TRY_ALL(x->comm,
+                   x->rank == 0 ? next_places(&x->journal, &at, place, whose, &n) : SQ_OK);
+        SQ_TRY(sq_comm_broadcast(x->comm, 0, &n, sizeof n));
+        SQ_TRY(sq_comm_broadcast(x->comm, 0, place, (size_t)n * sizeof *place));
+        memset(wrong, 0, CHECKED * sizeof *wrong);
+        for (int64_t i = x->rank; i < n; i += x->size)
+            wrong[i] = sq_shard_read(x->shards, &place[i], NULL, NULL, NULL) != SQ_OK;
+        sq_error_clear();
+        SQ_TRY(sq_comm_reduce_i64(x->comm, SQ_MAX, wrong, (int)n));
+        for (int64_t i = 0; x->rank == 0 && i < n; i++) {
+            if (wrong[i])
+                sq_journal_reopen(&x->journal, whose[i].phase, whose[i].index);
+            bad += wrong[i] != 0;
         }
-        j->task[kept++] = j->task[i];
     }
-    if (x->rank == 0)
-        j->tasks = kept;
     if (bad)
         sq_warn("%llu committed records are damaged or missing; they are done again",
                 (unsigned long long)bad);
 cleanup:
     sq_free(place);
+    sq_free(whose);
     sq_free(wrong);
     return rc;
 }

@@ -84,10 +84,9 @@ sq_status sq_retry_quarantine(execution *x)
 {
     sq_status rc = SQ_OK;
     journal *j = &x->journal;
-    int any = 0;
     for (size_t i = 0; i < j->deaths; i++) {
         const journal_death *d = &j->death[i];
-        if (d->deaths < JOURNAL_DEATHS || sq_journal_find(j, d->phase, d->index))
+        if (d->deaths < JOURNAL_DEATHS || sq_journal_state(j, d->phase, d->index) != JOURNAL_OPEN)
             continue;
         sq_task task = sq_survey_task(x->survey, d->phase, d->index);
         sq_event e = {.kind = SQ_EVENT_QUARANTINE,
@@ -99,15 +98,9 @@ sq_status sq_retry_quarantine(execution *x)
                       .status = SQ_ERR_INTERNAL};
         snprintf(e.text, sizeof e.text, SQ_RUN_QUARANTINED, (unsigned long long)d->deaths);
         sq_warn("patch %llu: %s; quarantined", (unsigned long long)task.patch, e.text);
-        SQ_TRY(sq_ledger_append(x->ledger, &e));
-        any = 1;
+        SQ_TRY(record(x, &e));
     }
-    if (!any)
-        goto cleanup;
     SQ_TRY(sq_ledger_flush(x->ledger));
-    sq_journal_clear(j);
-    SQ_TRY(sq_ledger_replay(x->ledger_path, sq_journal_visit, j, NULL));
-    SQ_TRY(sq_journal_settle(j));
 cleanup:
     return rc;
 }
@@ -191,12 +184,13 @@ cleanup:
     return rc;
 }
 
-static int is_chosen(const execution *x, const choice *c, const journal_task *t)
+static int is_chosen(const execution *x, const choice *c, journal_at at)
 {
-    sq_task task = sq_survey_task(x->survey, t->phase, t->index);
-    if (x->options->retry_failed && t->state == SQ_TASK_DONE)
+    sq_task task = sq_survey_task(x->survey, at.phase, at.index);
+    if (x->options->retry_failed &&
+        sq_journal_is_done(sq_journal_state(&x->journal, at.phase, at.index)))
         return 0;
-    if (c->tile && !c->tile[sq_survey_tile_of(x->survey, t->phase, task.patch)])
+    if (c->tile && !c->tile[sq_survey_tile_of(x->survey, at.phase, task.patch)])
         return 0;
     for (size_t i = 0; i < c->ranges; i++) {
         if (task.patch >= c->patch[i].first && task.patch <= c->patch[i].last)
@@ -210,27 +204,23 @@ static sq_status reopen_chosen(execution *x, const choice *c, const char *why)
     sq_status rc = SQ_OK;
     journal *j = &x->journal;
     uint64_t count = 0;
-    for (size_t i = 0; i < j->tasks; i++) {
-        if (!is_chosen(x, c, &j->task[i]))
+    for (journal_at at = {0}; sq_journal_at(j, &at); at.index++) {
+        if (!is_chosen(x, c, at))
             continue;
-        sq_task task = sq_survey_task(x->survey, j->task[i].phase, j->task[i].index);
+        sq_task task = sq_survey_task(x->survey, at.phase, at.index);
         sq_event e = {.kind = SQ_EVENT_REOPEN,
                       .execution = j->executions + 1,
                       .phase = (uint32_t)task.phase,
                       .patch = task.patch,
                       .realisation = task.realisation,
-                      .attempt = (uint32_t)j->task[i].state};
+                      .attempt = (uint32_t)sq_journal_task_state(
+                          sq_journal_state(j, at.phase, at.index))};
         snprintf(e.text, sizeof e.text, "%s", why);
-        SQ_TRY(sq_ledger_append(x->ledger, &e));
+        SQ_TRY(record(x, &e));
         count++;
     }
     sq_info("%llu tasks are done again", (unsigned long long)count);
-    if (!count)
-        return SQ_OK;
     SQ_TRY(sq_ledger_flush(x->ledger));
-    sq_journal_clear(j);
-    SQ_TRY(sq_ledger_replay(x->ledger_path, sq_journal_visit, j, NULL));
-    SQ_TRY(sq_journal_settle(j));
 cleanup:
     return rc;
 }

@@ -5,8 +5,7 @@
 
 #include "run/execution.h"
 
-/* Notes that dying ranks left become lines of the ledger, each once; the notes go away. Before the
- * journal is settled. */
+/* Notes that dying ranks left become lines of the ledger, each once; the notes go away. */
 sq_status sq_retry_read_notes(execution *x);
 /* Tasks that are open after too many deaths are given up. */
 sq_status sq_retry_quarantine(execution *x);

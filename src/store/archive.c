@@ -95,14 +95,6 @@ cleanup:
 
 /* ---- Writing ---- */
 
-uint64_t merge_archive_bytes(const sq_merge *in)
-{
-    uint64_t bytes = 0;
-    for (int64_t i = 0; in->archive && i < in->ntask; i++)
-        bytes += in->task[i].state == SQ_TASK_DONE ? in->task[i].place.length : 0;
-    return bytes;
-}
-
 /* Room for the records; the ranks write them past HDF5, each its own. */
 static sq_status reserve(hid_t group, const char *path, uint64_t bytes, uint64_t *at)
 {
@@ -137,13 +129,15 @@ static sq_status make_group(merge *m, uint64_t *offset)
     sq_status rc = SQ_OK;
     int64_t n = m->in->ntask;
     uint64_t *length = NULL, bytes = 0, at = 0;
+    sq_merge_task task;
     hid_t run = -1, group = -1, file = H5Fopen(m->partial, H5F_ACC_RDWR, H5P_DEFAULT);
     run = file < 0 ? -1 : H5Gopen2(file, "run", H5P_DEFAULT);
     if (run < 0)
         SQ_TRY(sq_hdf5_fail(m->partial, "cannot open /run"));
     SQ_TRY(SQ_ALLOC(length, n + 1, "lengths of records"));
     for (int64_t i = 0; i < n; i++) {
-        length[i] = m->order[i]->state == SQ_TASK_DONE ? m->order[i]->place.length : 0;
+        SQ_TRY(m->in->task(m->in->tasks, i, &task));
+        length[i] = task.state == SQ_TASK_DONE ? task.place.length : 0;
         offset[i] = bytes;
         bytes += length[i];
     }

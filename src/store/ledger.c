@@ -88,23 +88,6 @@ cleanup:
     return rc;
 }
 
-sq_status sq_ledger_append(sq_ledger *ledger, const sq_event *event)
-{
-    char line[SQ_LEDGER_LINE], stamp[24];
-    sq_timestamp(stamp, sizeof stamp);
-    size_t n = sq_ledger_format(event, ledger->sequence + 1, stamp, ledger->chain, line);
-    sq_status rc = SQ_GROW(ledger->buffer, ledger->capacity, ledger->used + n, "ledger lines");
-    if (rc != SQ_OK)
-        return rc;
-    memcpy(ledger->buffer + ledger->used, line, n);
-    ledger->used += n;
-    ledger->sequence++;
-    ledger->chain = sq_hash64(line, n - 1);
-    if (ledger->unflushed++ == 0)
-        ledger->oldest = sq_now();
-    return SQ_OK;
-}
-
 /* After a failed write: cut back to whole lines. The buffered events stay and are written by the
  * next flush. */
 static sq_status cut_back(sq_ledger *ledger, sq_status failed)
@@ -113,6 +96,40 @@ static sq_status cut_back(sq_ledger *ledger, sq_status failed)
         lseek(ledger->fd, (off_t)ledger->size, SEEK_SET) < 0)
         return sq_fail_in(failed, "the torn tail of the ledger could not be cut");
     return failed;
+}
+
+static sq_status write_lines(sq_ledger *ledger)
+{
+    if (ledger->broken != SQ_OK)
+        return sq_fail(ledger->broken, "%s: an earlier fsync failed", ledger->path);
+    if (!ledger->used)
+        return SQ_OK;
+    sq_status rc = sq_durable_write(ledger->fd, ledger->path, ledger->buffer, ledger->used);
+    if (rc != SQ_OK)
+        return cut_back(ledger, rc);
+    ledger->size += ledger->used;
+    ledger->used = 0;
+    return SQ_OK;
+}
+
+sq_status sq_ledger_append(sq_ledger *ledger, const sq_event *event)
+{
+    enum { MOST = 1 << 20 };
+    char line[SQ_LEDGER_LINE], stamp[24];
+    sq_status rc = SQ_OK;
+    if (ledger->used > MOST)
+        SQ_TRY(write_lines(ledger));
+    sq_timestamp(stamp, sizeof stamp);
+    size_t n = sq_ledger_format(event, ledger->sequence + 1, stamp, ledger->chain, line);
+    SQ_TRY(SQ_GROW(ledger->buffer, ledger->capacity, ledger->used + n, "ledger lines"));
+    memcpy(ledger->buffer + ledger->used, line, n);
+    ledger->used += n;
+    ledger->sequence++;
+    ledger->chain = sq_hash64(line, n - 1);
+    if (ledger->unflushed++ == 0)
+        ledger->oldest = sq_now();
+cleanup:
+    return rc;
 }
 
 /* After a failed fsync the kernel takes the pages for clean: another one would succeed and say
@@ -128,18 +145,9 @@ static sq_status give_up(sq_ledger *ledger, sq_status failed)
 
 sq_status sq_ledger_flush(sq_ledger *ledger)
 {
-    sq_status rc;
-    if (ledger->broken != SQ_OK)
-        return sq_fail(ledger->broken, "%s: an earlier fsync failed", ledger->path);
-    if (ledger->used) {
-        rc = sq_durable_write(ledger->fd, ledger->path, ledger->buffer, ledger->used);
-        if (rc != SQ_OK)
-            return cut_back(ledger, rc);
-        ledger->size += ledger->used;
-        ledger->used = 0;
-    }
-    if (ledger->size == ledger->synced)
-        return SQ_OK;
+    sq_status rc = write_lines(ledger);
+    if (rc != SQ_OK || ledger->size == ledger->synced)
+        return rc;
     rc = sq_durable_fd(ledger->fd, ledger->path);
     if (rc != SQ_OK)
         return give_up(ledger, rc);

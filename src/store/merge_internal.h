@@ -75,7 +75,7 @@ typedef struct merge {
     hid_t file;
     struct merge_flusher *flusher; /* NULL: none */
     uint64_t limit;                /* bytes that a rank may hold */
-    const sq_merge_task **order;   /* rank 0: all tasks in the order (phase, patch, realisation) */
+    uint64_t committed;            /* rank 0: bytes of all committed records */
     /* This rank's share of the committed tasks, in the order of their places. */
     merge_task *task;
     int64_t ntask;
@@ -139,7 +139,6 @@ sq_status merge_write_map(merge *m, int k);
 
 /* /run/archive: all records as they lie in the shards. */
 sq_status merge_write_archive(merge *m);
-uint64_t merge_archive_bytes(const sq_merge *in); /* rank 0 */
 /* Rank 0: /run/tiles, what a later run compares its tiles with. */
 sq_status merge_put_tile_hashes(hid_t run, const char *path, const sq_merge *in);
 

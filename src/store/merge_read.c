@@ -7,15 +7,13 @@
 #include "sky/sphere.h"
 #include "store/merge_internal.h"
 
-static int by_task(const void *a, const void *b)
+static int is_before(const sq_merge_task *p, const sq_merge_task *q)
 {
-    const sq_merge_task *p = *(const sq_merge_task *const *)a;
-    const sq_merge_task *q = *(const sq_merge_task *const *)b;
     if (p->phase != q->phase)
-        return p->phase < q->phase ? -1 : 1;
+        return p->phase < q->phase;
     if (p->patch != q->patch)
-        return p->patch < q->patch ? -1 : 1;
-    return (p->realisation > q->realisation) - (p->realisation < q->realisation);
+        return p->patch < q->patch;
+    return p->realisation < q->realisation;
 }
 
 /* Sequential reading is worth more than any order of the tasks. */
@@ -28,22 +26,21 @@ static int by_place(const void *a, const void *b)
     return (p->place.offset > q->place.offset) - (p->place.offset < q->place.offset);
 }
 
-/* Rank 0: all tasks in their order, counted. */
-static sq_status order_tasks(merge *m)
+/* Rank 0: are the tasks in their order? Counts them. */
+static sq_status count_tasks(merge *m)
 {
     const sq_merge *in = m->in;
-    sq_status rc;
-    SQ_TRY(SQ_ALLOC(m->order, in->ntask + 1, "tasks"));
-    for (int64_t i = 0; i < in->ntask; i++)
-        m->order[i] = &in->task[i];
-    qsort(m->order, (size_t)in->ntask, sizeof *m->order, by_task);
-    for (int64_t i = 0; i < in->ntask; i++) {
-        if (i && by_task(&m->order[i - 1], &m->order[i]) == 0)
-            SQ_TRY(sq_fail(SQ_ERR_USAGE, "reduce: patch %llu is given twice",
-                           (unsigned long long)m->order[i]->patch));
-        m->report.done += m->order[i]->state == SQ_TASK_DONE;
-        m->report.failed += m->order[i]->state == SQ_TASK_FAILED;
-        m->report.quarantined += m->order[i]->state == SQ_TASK_QUARANTINED;
+    sq_merge_task before, task;
+    sq_status rc = SQ_OK;
+    for (int64_t i = 0; i < in->ntask; i++, before = task) {
+        SQ_TRY(in->task(in->tasks, i, &task));
+        if (i && !is_before(&before, &task))
+            SQ_TRY(sq_fail(SQ_ERR_USAGE, "reduce: patch %llu is given twice or out of order",
+                           (unsigned long long)task.patch));
+        m->report.done += task.state == SQ_TASK_DONE;
+        m->committed += task.state == SQ_TASK_DONE ? task.place.length : 0;
+        m->report.failed += task.state == SQ_TASK_FAILED;
+        m->report.quarantined += task.state == SQ_TASK_QUARANTINED;
     }
 cleanup:
     return rc;
@@ -51,15 +48,19 @@ cleanup:
 
 /* Rank 0, local: committed tasks are dealt out in turn, so that every rank's share is spread over
  * the whole sky and the rows of one bucket come from all ranks alike. */
-static void deal(const merge *m, merge_post *post, int64_t *next, int64_t *dealt)
+static sq_status deal(const merge *m, merge_post *post, int64_t *next, int64_t *dealt)
 {
+    sq_merge_task t;
     for (; *next < m->in->ntask && merge_post_fits(post, 1); ++*next) {
-        const sq_merge_task *t = m->order[*next];
-        if (t->state != SQ_TASK_DONE)
+        sq_status rc = m->in->task(m->in->tasks, *next, &t);
+        if (rc != SQ_OK)
+            return rc;
+        if (t.state != SQ_TASK_DONE)
             continue;
-        merge_task task = {*next, t->patch, t->phase, t->realisation, t->tile, 0, t->place};
+        merge_task task = {*next, t.patch, t.phase, t.realisation, t.tile, 0, t.place};
         memcpy(merge_post_put(post, (int)((*dealt)++ % m->size)), &task, sizeof task);
     }
+    return SQ_OK;
 }
 
 static sq_status share(merge *m)
@@ -73,8 +74,7 @@ static sq_status share(merge *m)
     SQ_TRY_ALL(m->comm,
                merge_post_init(&post, m->comm, sizeof(merge_task), m->rank ? 0 : m->limit / 8, 1));
     while (more) {
-        if (m->rank == 0)
-            deal(m, &post, &next, &dealt);
+        SQ_TRY_ALL(m->comm, m->rank == 0 ? deal(m, &post, &next, &dealt) : SQ_OK);
         SQ_TRY(merge_post_exchange(&post, &got, &n));
         if (n)
             memcpy(m->task + m->ntask, got, n * sizeof *m->task);
@@ -94,7 +94,7 @@ sq_status merge_share_tasks(merge *m)
 {
     sq_status rc = SQ_OK;
     int64_t count[3];
-    SQ_TRY_ALL(m->comm, m->rank == 0 ? order_tasks(m) : SQ_OK);
+    SQ_TRY_ALL(m->comm, m->rank == 0 ? count_tasks(m) : SQ_OK);
     memcpy(count, (int64_t[]){m->report.done, m->report.failed, m->report.quarantined},
            sizeof count);
     SQ_TRY(sq_comm_broadcast(m->comm, 0, count, sizeof count));

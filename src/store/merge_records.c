@@ -15,9 +15,14 @@ typedef struct records {
     merge *m;
     const char *path;
     hid_t file;
-    const sq_merge_task *const *task; /* in the order (phase, patch, realisation) */
-    int64_t n;
+    int64_t n; /* tasks */
 } records;
+
+/* The k-th of some tasks; `which` NULL: of all. */
+static sq_status get_task(const records *r, const int64_t *which, int64_t k, sq_merge_task *out)
+{
+    return r->m->in->task(r->m->in->tasks, which ? which[k] : k, out);
+}
 
 /* One column of numbers made from each task. */
 typedef uint64_t (*task_value)(const sq_merge_task *task);
@@ -63,10 +68,11 @@ static uint64_t taken_of(const sq_merge_task *t)
 }
 
 static sq_status put_values(const records *r, hid_t group, const char *name, sq_dtype type,
-                            task_value value, const sq_merge_task *const *task, int64_t n,
+                            task_value value, const int64_t *which, int64_t n,
                             const char *description)
 {
     uint64_t *wide = NULL;
+    sq_merge_task task;
     size_t width = (size_t)sq_dtype_size(type);
     sq_status rc;
     SQ_TRY(SQ_ALLOC(wide, PORTION, "column"));
@@ -75,7 +81,8 @@ static sq_status put_values(const records *r, hid_t group, const char *name, sq_
         int64_t part = n - first < PORTION ? n - first : PORTION;
         /* In place: a narrow element never reaches beyond the wide one that it comes from. */
         for (int64_t i = 0; i < part; i++) {
-            uint64_t v = value(task[first + i]);
+            SQ_TRY(get_task(r, which, first + i, &task));
+            uint64_t v = value(&task);
             memcpy((char *)wide + (size_t)i * width, &v, width);
         }
         SQ_TRY(sq_small_numbers_part(group, r->path, name, type, first, part, wide));
@@ -85,16 +92,15 @@ cleanup:
     return rc;
 }
 
-static sq_status put_identity(const records *r, hid_t group, const sq_merge_task *const *task,
-                              int64_t n)
+static sq_status put_identity(const records *r, hid_t group, const int64_t *which, int64_t n)
 {
     sq_status rc;
-    SQ_TRY(put_values(r, group, "phase", SQ_U32, phase_of, task, n, "Phase of the probe"));
-    SQ_TRY(put_values(r, group, "patch", SQ_U64, patch_of, task, n, "Number of the patch"));
-    SQ_TRY(put_values(r, group, "realisation", SQ_U32, realisation_of, task, n, "Realisation"));
-    SQ_TRY(put_values(r, group, "tile", SQ_U32, tile_of, task, n, "Row of /tiles"));
+    SQ_TRY(put_values(r, group, "phase", SQ_U32, phase_of, which, n, "Phase of the probe"));
+    SQ_TRY(put_values(r, group, "patch", SQ_U64, patch_of, which, n, "Number of the patch"));
+    SQ_TRY(put_values(r, group, "realisation", SQ_U32, realisation_of, which, n, "Realisation"));
+    SQ_TRY(put_values(r, group, "tile", SQ_U32, tile_of, which, n, "Row of /tiles"));
     SQ_TRY(
-        put_values(r, group, "state", SQ_U8, state_of, task, n, "0 done, 1 failed, 2 quarantined"));
+        put_values(r, group, "state", SQ_U8, state_of, which, n, "0 done, 1 failed, 2 quarantined"));
 cleanup:
     return rc;
 }
@@ -117,6 +123,7 @@ static sq_status put_common_hashes(const records *r, hid_t group)
 static sq_status put_inputs(const records *r, hid_t group)
 {
     char *input = NULL, text[SQ_HASH_TEXT];
+    sq_merge_task task;
     sq_status rc;
     SQ_TRY(SQ_ALLOC(input, PORTION * HEX, "hashes of inputs"));
     SQ_TRY(sq_small_texts(group, r->path, "input_hash", HEX, r->n, NULL,
@@ -125,9 +132,10 @@ static sq_status put_inputs(const records *r, hid_t group)
         int64_t part = r->n - first < PORTION ? r->n - first : PORTION;
         memset(input, 0, (size_t)part * HEX);
         for (int64_t i = 0; i < part; i++) {
-            if (r->task[first + i]->state != SQ_TASK_DONE)
+            SQ_TRY(get_task(r, NULL, first + i, &task));
+            if (task.state != SQ_TASK_DONE)
                 continue;
-            sq_hash_text(r->task[first + i]->input, text);
+            sq_hash_text(task.input, text);
             memcpy(input + i * HEX, text, HEX);
         }
         SQ_TRY(sq_small_texts_part(group, r->path, "input_hash", HEX, first, part, input));
@@ -142,8 +150,8 @@ static sq_status put_patches(const records *r)
     hid_t group = -1;
     sq_status rc;
     SQ_TRY(sq_small_group(r->file, r->path, "patches", "Every task of the run, once", &group));
-    SQ_TRY(put_identity(r, group, r->task, r->n));
-    SQ_TRY(put_values(r, group, "rows", SQ_U64, rows_of, r->task, r->n,
+    SQ_TRY(put_identity(r, group, NULL, r->n));
+    SQ_TRY(put_values(r, group, "rows", SQ_U64, rows_of, NULL, r->n,
                       "Rows found, before borders were reconciled"));
     SQ_TRY(put_inputs(r, group));
     SQ_TRY(put_common_hashes(r, group));
@@ -153,22 +161,24 @@ cleanup:
     return rc;
 }
 
-static sq_status put_reasons(const records *r, hid_t group, const sq_merge_task *const *bad,
-                             int64_t n)
+static sq_status put_reasons(const records *r, hid_t group, const int64_t *bad, int64_t n)
 {
     size_t width = 1;
     char *status = NULL, *reason = NULL;
-    sq_status rc;
+    sq_merge_task task;
+    sq_status rc = SQ_OK;
     for (int64_t i = 0; i < n; i++) {
-        size_t size = bad[i]->reason ? strlen(bad[i]->reason) : 0;
+        SQ_TRY(get_task(r, bad, i, &task));
+        size_t size = task.reason ? strlen(task.reason) : 0;
         width = size > width ? size : width;
     }
     SQ_TRY(SQ_ALLOC(status, n * STATUS + 1, "statuses"));
     SQ_TRY(sq_alloc(&reason, (size_t)n + 1, width, "reasons"));
     for (int64_t i = 0; i < n; i++) {
-        const char *text = bad[i]->reason ? bad[i]->reason : "";
-        memcpy(reason + (size_t)i * width, text, strlen(text));
-        strncpy(status + i * STATUS, sq_status_name(bad[i]->status), STATUS);
+        SQ_TRY(get_task(r, bad, i, &task));
+        if (task.reason)
+            memcpy(reason + (size_t)i * width, task.reason, strlen(task.reason));
+        strncpy(status + i * STATUS, sq_status_name(task.status), STATUS);
     }
     SQ_TRY(sq_small_texts(group, r->path, "status", STATUS, n, status, "Class of the failure"));
     SQ_TRY(sq_small_texts(group, r->path, "reason", (int)width, n, reason, "What went wrong"));
@@ -180,14 +190,15 @@ cleanup:
 
 static sq_status put_failures(const records *r)
 {
-    const sq_merge_task **bad = NULL;
-    int64_t n = 0;
+    int64_t *bad = NULL, n = 0, all = r->m->report.failed + r->m->report.quarantined;
     hid_t group = -1;
+    sq_merge_task task;
     sq_status rc;
-    SQ_TRY(SQ_ALLOC(bad, r->m->report.failed + r->m->report.quarantined + 1, "failures"));
-    for (int64_t i = 0; i < r->n; i++) {
-        if (r->task[i]->state != SQ_TASK_DONE)
-            bad[n++] = r->task[i];
+    SQ_TRY(SQ_ALLOC(bad, all + 1, "failures"));
+    for (int64_t i = 0; n < all; i++) {
+        SQ_TRY(get_task(r, NULL, i, &task));
+        if (task.state != SQ_TASK_DONE)
+            bad[n++] = i;
     }
     SQ_TRY(sq_small_group(r->file, r->path, "failures", "Tasks without a product", &group));
     SQ_TRY(put_identity(r, group, bad, n));
@@ -347,8 +358,8 @@ static sq_status put_all(const records *r, hid_t *tasks)
                      &run));
     SQ_TRY(merge_put_tile_hashes(run, r->path, in));
     SQ_TRY(sq_small_group(run, r->path, "tasks", "In the order of /patches", tasks));
-    SQ_TRY(put_values(r, *tasks, "attempts", SQ_U32, attempts_of, r->task, r->n, "Attempts made"));
-    SQ_TRY(put_values(r, *tasks, "taken_over", SQ_U8, taken_of, r->task, r->n,
+    SQ_TRY(put_values(r, *tasks, "attempts", SQ_U32, attempts_of, NULL, r->n, "Attempts made"));
+    SQ_TRY(put_values(r, *tasks, "taken_over", SQ_U8, taken_of, NULL, r->n,
                       "1: taken over from an earlier release, not computed"));
     SQ_TRY(begin_timing(r, *tasks));
 cleanup:
@@ -361,7 +372,7 @@ cleanup:
 
 sq_status merge_write_records(merge *m)
 {
-    records r = {.m = m, .path = m->partial, .file = -1, .task = m->order, .n = m->in->ntask};
+    records r = {.m = m, .path = m->partial, .file = -1, .n = m->in->ntask};
     hid_t tasks = -1;
     double start = sq_now();
     sq_status rc = SQ_OK;

@@ -79,7 +79,7 @@ sq_status merge_reserve(merge *m)
     uint64_t bytes = estimate(m);
     if (m->in->deflate)
         bytes /= 8; /* real columns hardly become smaller than that */
-    bytes += merge_archive_bytes(m->in);
+    bytes += m->in->archive ? m->committed : 0;
     if (getrlimit(RLIMIT_FSIZE, &most) == 0 && most.rlim_cur < bytes)
         return sq_fail(SQ_ERR_IO, "%s: needs %.1f MB, files are limited to %.1f MB (ulimit -f)",
                        m->partial, (double)bytes / 1e6, (double)most.rlim_cur / 1e6);

@@ -285,6 +285,18 @@ static void write_ledger(const char *folder)
     DO(sq_ledger_close(ledger));
 }
 
+static int by_patch(const void *a, const void *b)
+{
+    const sq_merge_task *p = a, *q = b;
+    return (p->patch > q->patch) - (p->patch < q->patch);
+}
+
+static sq_status get_task(void *tasks, int64_t i, sq_merge_task *out)
+{
+    *out = ((sq_merge_task *)tasks)[i];
+    return SQ_OK;
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strncmp(argv[1], "--", 2) == 0) {
@@ -321,7 +333,9 @@ int main(int argc, char **argv)
                       .memory = strtoull(argv[4], NULL, 10),
                       .deflate = atoi(argv[5])};
     if (sq_comm_rank(world) == 0) {
-        merge.task = s.task;
+        qsort(s.task, (size_t)s.ntask, sizeof *s.task, by_patch);
+        merge.task = get_task;
+        merge.tasks = s.task;
         merge.ntask = s.ntask;
         merge.tile = s.tile;
         merge.ntile = TILES;

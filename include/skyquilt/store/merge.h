@@ -68,7 +68,10 @@ typedef struct sq_merge {
     int deflate;     /* 0 (plain chunks) .. 9 */
     int archive;     /* keep all records in /run/archive (store/archive.h) */
     /* On rank 0 only. */
-    const sq_merge_task *task; /* all tasks of the run, each once, any order */
+    /* All tasks of the run, each once, in the order (phase, patch, realisation): the i-th, whose
+     * reason stays until the next call. Asked for in ascending order, several times. */
+    sq_status (*task)(void *tasks, int64_t i, sq_merge_task *out);
+    void *tasks;
     int64_t ntask;
     const sq_tile *tile; /* may be NULL */
     int64_t ntile;
