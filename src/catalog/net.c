@@ -1,79 +1,24 @@
 #include "catalog/decode.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-static sq_status text_of(const sq_model *model, const char *path, const char *key, const char **out)
-{
-    char full[80];
-    snprintf(full, sizeof full, "skyquilt.%s", key);
-    *out = sq_model_metadata(model, full);
-    return *out ? SQ_OK : sq_fail(SQ_ERR_CONFIG, "%s: %s: not in the model's metadata", path, full);
-}
-
-static sq_status bad(const char *path, const char *key, const char *text)
-{
-    return sq_fail(SQ_ERR_CONFIG, "%s: skyquilt.%s: '%.60s' is not possible", path, key, text);
-}
-
-static sq_status real_of(const sq_model *model, const char *path, const char *key, double low,
-                         double high, double *out)
-{
-    const char *text;
-    char *end;
-    sq_status rc = text_of(model, path, key, &text);
-    if (rc != SQ_OK)
-        return rc;
-    *out = strtod(text, &end);
-    if (end == text || *end || !(*out >= low && *out <= high))
-        return bad(path, key, text);
-    return SQ_OK;
-}
-
-static sq_status integer_of(const sq_model *model, const char *path, const char *key, int low,
-                            int high, int *out)
-{
-    double value;
-    const char *text;
-    sq_status rc = real_of(model, path, key, low, high, &value);
-    if (rc != SQ_OK)
-        return rc;
-    *out = (int)value;
-    if (*out == value)
-        return SQ_OK;
-    rc = text_of(model, path, key, &text);
-    return rc == SQ_OK ? bad(path, key, text) : rc;
-}
-
-static sq_status name_of(const sq_model *model, const char *path, const char *key, char *out,
-                         size_t size)
-{
-    const char *text;
-    sq_status rc = text_of(model, path, key, &text);
-    if (rc != SQ_OK)
-        return rc;
-    if (!*text || strlen(text) >= size)
-        return bad(path, key, text);
-    memcpy(out, text, strlen(text) + 1);
-    return SQ_OK;
-}
+#include "nn/metadata.h"
 
 static sq_status read_bands(const sq_model *model, const char *path, sq_catalog_net *net)
 {
     const char *text, *reference;
-    sq_status rc = text_of(model, path, "bands", &text);
+    sq_status rc = sq_metadata_text(model, path, "bands", &text);
     if (rc == SQ_OK)
-        rc = text_of(model, path, "reference", &reference);
+        rc = sq_metadata_text(model, path, "reference", &reference);
     if (rc != SQ_OK)
         return rc;
     net->reference = -1;
     for (const char *at = text; *at;) {
         size_t n = strcspn(at, ",");
         if (n < 1 || n >= sizeof net->band[0] || net->nband == SQ_MAX_BANDS)
-            return bad(path, "bands", text);
+            return sq_metadata_bad(path, "bands", text);
         memcpy(net->band[net->nband], at, n);
         net->band[net->nband][n] = '\0';
         if (strcmp(net->band[net->nband], reference) == 0)
@@ -82,27 +27,8 @@ static sq_status read_bands(const sq_model *model, const char *path, sq_catalog_
         at += n + (at[n] == ',');
     }
     if (net->nband == 0)
-        return bad(path, "bands", text);
-    return net->reference >= 0 ? SQ_OK : bad(path, "reference", reference);
-}
-
-/* Exactly n numbers separated by commas. */
-static sq_status reals_of(const sq_model *model, const char *path, const char *key, int n,
-                          double low, double high, double *out)
-{
-    const char *text;
-    sq_status rc = text_of(model, path, key, &text);
-    if (rc != SQ_OK)
-        return rc;
-    const char *at = text;
-    for (int i = 0; i < n; i++) {
-        char *end;
-        out[i] = strtod(at, &end);
-        if (end == at || !(out[i] >= low && out[i] <= high) || *end != (i + 1 < n ? ',' : '\0'))
-            return bad(path, key, text);
-        at = end + 1;
-    }
-    return SQ_OK;
+        return sq_metadata_bad(path, "bands", text);
+    return net->reference >= 0 ? SQ_OK : sq_metadata_bad(path, "reference", reference);
 }
 
 static sq_status read_calibration(const sq_model *model, const char *path, sq_catalog_net *net)
@@ -112,26 +38,26 @@ static sq_status read_calibration(const sq_model *model, const char *path, sq_ca
     char key[64];
     sq_status rc = SQ_OK;
     c->probability[1] = 1.0;
-    SQ_TRY(name_of(model, path, "calibration", c->name, sizeof c->name));
+    SQ_TRY(sq_metadata_name(model, path, "calibration", c->name, sizeof c->name));
     if (strcmp(c->name, "none") == 0)
         return SQ_OK;
-    SQ_TRY(integer_of(model, path, "calibration_knots", 1, SQ_CATALOG_KNOTS, &c->knots));
-    SQ_TRY(reals_of(model, path, "calibration_ln_snr", c->knots, -20, 40, c->ln_snr));
+    SQ_TRY(sq_metadata_integer(model, path, "calibration_knots", 1, SQ_CATALOG_KNOTS, &c->knots));
+    SQ_TRY(sq_metadata_reals(model, path, "calibration_ln_snr", c->knots, -20, 40, c->ln_snr));
     for (int k = 1; k < c->knots; k++)
         if (!(c->ln_snr[k] > c->ln_snr[k - 1]))
             return sq_fail(SQ_ERR_CONFIG, "%s: skyquilt.calibration_ln_snr: not increasing", path);
-    SQ_TRY(reals_of(model, path, "calibration_position", c->knots, 0.05, 20, c->position));
+    SQ_TRY(sq_metadata_reals(model, path, "calibration_position", c->knots, 0.05, 20, c->position));
     for (int b = 0; b < net->nband; b++) {
         snprintf(key, sizeof key, "calibration_flux_%s", net->band[b]);
-        SQ_TRY(reals_of(model, path, key, c->knots, 0.05, 20, c->flux[b]));
+        SQ_TRY(sq_metadata_reals(model, path, key, c->knots, 0.05, 20, c->flux[b]));
         snprintf(key, sizeof key, "calibration_offset_%s", net->band[b]);
-        SQ_TRY(reals_of(model, path, key, c->knots, -1, 1, c->offset[b]));
+        SQ_TRY(sq_metadata_reals(model, path, key, c->knots, -1, 1, c->offset[b]));
     }
     for (int i = 0; i < SQ_CATALOG_SHAPES; i++) {
         snprintf(key, sizeof key, "calibration_%s", shape[i]);
-        SQ_TRY(reals_of(model, path, key, c->knots, 0.05, 20, c->shape[i]));
+        SQ_TRY(sq_metadata_reals(model, path, key, c->knots, 0.05, 20, c->shape[i]));
     }
-    SQ_TRY(reals_of(model, path, "calibration_probability", 2, -10, 10, c->probability));
+    SQ_TRY(sq_metadata_reals(model, path, "calibration_probability", 2, -10, 10, c->probability));
     if (!(c->probability[1] > 0))
         return sq_fail(SQ_ERR_CONFIG, "%s: skyquilt.calibration_probability: slope <= 0", path);
 cleanup:
@@ -181,24 +107,24 @@ sq_status sq_catalog_net_read(const sq_model *model, const char *path, sq_catalo
     int slots, planes;
     sq_status rc = SQ_OK;
     memset(net, 0, sizeof *net);
-    SQ_TRY(text_of(model, path, "kind", &kind));
+    SQ_TRY(sq_metadata_text(model, path, "kind", &kind));
     if (strcmp(kind, "catalog") != 0)
         return sq_fail(SQ_ERR_CONFIG, "%s: a network for '%s', not a catalog network", path, kind);
-    SQ_TRY(name_of(model, path, "name", net->name, sizeof net->name));
-    SQ_TRY(name_of(model, path, "version", net->version, sizeof net->version));
+    SQ_TRY(sq_metadata_name(model, path, "name", net->name, sizeof net->name));
+    SQ_TRY(sq_metadata_name(model, path, "version", net->version, sizeof net->version));
     SQ_TRY(read_bands(model, path, net));
-    SQ_TRY(integer_of(model, path, "tile", 2, 16, &net->tile));
-    SQ_TRY(integer_of(model, path, "multiple", 2 * net->tile, 1024, &net->multiple));
-    SQ_TRY(integer_of(model, path, "slots", SQ_CATALOG_SLOTS, SQ_CATALOG_SLOTS, &slots));
-    SQ_TRY(integer_of(model, path, "planes", SQ_PLANES_PER_BAND, SQ_PLANES_PER_BAND, &planes));
-    SQ_TRY(integer_of(model, path, "context", 3 + 4 * SQ_CATALOG_SLOTS, 1024, &net->context));
+    SQ_TRY(sq_metadata_integer(model, path, "tile", 2, 16, &net->tile));
+    SQ_TRY(sq_metadata_integer(model, path, "multiple", 2 * net->tile, 1024, &net->multiple));
+    SQ_TRY(sq_metadata_integer(model, path, "slots", SQ_CATALOG_SLOTS, SQ_CATALOG_SLOTS, &slots));
+    SQ_TRY(sq_metadata_integer(model, path, "planes", SQ_PLANES_PER_BAND, SQ_PLANES_PER_BAND, &planes));
+    SQ_TRY(sq_metadata_integer(model, path, "context", 3 + 4 * SQ_CATALOG_SLOTS, 1024, &net->context));
     int least = 6 + 2 * SQ_CATALOG_SHAPES + net->nband + net->nband * (net->nband + 1) / 2;
-    SQ_TRY(integer_of(model, path, "slot_size", least, 1024, &net->slot));
-    SQ_TRY(integer_of(model, path, "head", 3 + SQ_CATALOG_SLOTS * net->slot, 4096, &net->head));
-    SQ_TRY(integer_of(model, path, "core", net->multiple, 8192, &net->core));
-    SQ_TRY(integer_of(model, path, "halo", 0, 1024, &net->halo));
-    SQ_TRY(real_of(model, path, "limit", 0, 40, &net->limit));
-    SQ_TRY(real_of(model, path, "scale", 0.01, 100, &net->scale));
+    SQ_TRY(sq_metadata_integer(model, path, "slot_size", least, 1024, &net->slot));
+    SQ_TRY(sq_metadata_integer(model, path, "head", 3 + SQ_CATALOG_SLOTS * net->slot, 4096, &net->head));
+    SQ_TRY(sq_metadata_integer(model, path, "core", net->multiple, 8192, &net->core));
+    SQ_TRY(sq_metadata_integer(model, path, "halo", 0, 1024, &net->halo));
+    SQ_TRY(sq_metadata_real(model, path, "limit", 0, 40, &net->limit));
+    SQ_TRY(sq_metadata_real(model, path, "scale", 0.01, 100, &net->scale));
     SQ_TRY(read_calibration(model, path, net));
     SQ_TRY(check_tensors(model, path, net));
 cleanup:
