@@ -91,8 +91,8 @@ static sq_status fill_sky(sq_cluster_inputs *in)
             in->sky[i * n + j] = sky;
             SQ_TRY(SQ_ALLOC(in->model[i * n + j], in->lmax + 1, "noise power"));
             for (int l = 2; l <= in->lmax; l++)
-                sky[l] = (cmb[l] + foregrounds(in, i, j, l)) * in->transfer[i][l] *
-                         in->transfer[j][l];
+                sky[l] =
+                    (cmb[l] + foregrounds(in, i, j, l)) * in->transfer[i][l] * in->transfer[j][l];
         }
     }
 cleanup:
@@ -136,8 +136,8 @@ static sq_status allocate(sq_cluster_inputs *in, const sq_cluster_bands *bands)
     SQ_TRY(sq_mmf_create(&setup, &in->mmf));
     SQ_TRY(sq_fftf_create(in->flat.ny, in->flat.nx, &in->fft));
     SQ_TRY(SQ_ALLOC(in->image, sq_cluster_inputs_channels(in) * in->pixels, "network image"));
-    SQ_TRY(SQ_ALLOC(in->planes,
-                    (int64_t)sq_cluster_inputs_conditions(in) * in->cells * in->cells, "planes"));
+    SQ_TRY(SQ_ALLOC(in->planes, (int64_t)sq_cluster_inputs_conditions(in) * in->cells * in->cells,
+                    "planes"));
 cleanup:
     sq_free(ell);
     return rc;

@@ -90,7 +90,7 @@ static sq_status append_conditions(writer *w, const conditions *k)
         row[n++] = (float)(k->noise[b] * c->noise_factor);
     for (int b = 0; b < w->nband; b++)
         row[n++] = c->beams ? (float)k->fwhm[b] : 0;
-    const double knobs[KNOBS] = {k->knee_factor,    c->scatter, c->ellipticity, c->substructure,
+    const double knobs[KNOBS] = {k->knee_factor,   c->scatter, c->ellipticity, c->substructure,
                                  c->radio_cluster, c->dust,    c->radio,       c->gas};
     for (int i = 0; i < KNOBS; i++)
         row[n++] = (float)knobs[i];
@@ -113,8 +113,8 @@ static sq_status append_halos(writer *w, const sq_mm_field *f)
         count++;
     }
     SQ_TRY(sq_h5_append(w->file, "count", SQ_I32, 1, (const int64_t[]){1}, &count));
-    SQ_TRY(sq_h5_append(w->file, "halo", SQ_F32, 3, (const int64_t[]){1, room, HALO_FIELDS},
-                        w->halo));
+    SQ_TRY(
+        sq_h5_append(w->file, "halo", SQ_F32, 3, (const int64_t[]){1, room, HALO_FIELDS}, w->halo));
 cleanup:
     return rc;
 }
@@ -210,7 +210,8 @@ static sq_status append_inputs(writer *w, const conditions *k, const sq_mm_field
                 f->ivar[b][i] > 0 ? (float)(k->config.pixel / sqrt((double)f->ivar[b][i])) : 0;
     }
     SQ_TRY(sq_cluster_inputs_create(&bands, &in));
-    SQ_TRY(sq_cluster_inputs_fill(in, (const float *const *)f->map, (const float *const *)w->noise));
+    SQ_TRY(
+        sq_cluster_inputs_fill(in, (const float *const *)f->map, (const float *const *)w->noise));
     const int64_t image[] = {1, sq_cluster_inputs_channels(in), side, side};
     const int64_t planes[] = {1, sq_cluster_inputs_conditions(in), cells, cells};
     SQ_TRY(sq_h5_append(w->file, "image", SQ_F16, 4, image, sq_cluster_inputs_image(in)));

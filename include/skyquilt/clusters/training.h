@@ -11,8 +11,8 @@
  *   count     i32 [F]          number of halos listed, heaviest first
  *   halo      f32 [F][K][7]    x, y (0-based pixels), z, mvir, m500, y0, theta500 (arcmin)
  *   cutout    f16 [F][Q][B][32][32], label f32 [F][Q][3]: the cell holds a halo of Mvir >= 2e14 and
- *             z >= .25, and mass and redshift of the heaviest in the cell (0: none listed); cells of
- *             6' on a grid at a random origin, all that are positive first and then others at random
+ *             z >= .25, and mass and redshift of the heaviest in the cell (0: none listed); cells
+ * of 6' on a grid at a random origin, all that are positive first and then others at random
  *   condition f32 [F][2 B + 8] noise, fwhm, 1/f factor, scatter, ellipticity, substructure,
  *             radio_cluster, dust, radio, gas
  * Attributes of the file: ghz, seed, first, pixel (arcmin), fixed. Periodic fields, no window.
