@@ -5,80 +5,78 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/clock.h"
+#include "base/files.h"
 #include "base/mem.h"
-#include "catalog/training.h"
 #include "cli/commands.h"
+#include "cli/simulate.h"
 #include "par/comm.h"
 #include "run/yaml.h"
-#include "sim/optical.h"
 
-typedef struct options {
-    const char *sky, *output, *training;
-    int64_t seed, samples, first, side, tile, sources; /* -1: not given */
-    double limit, min_snr, margin;
-    int truth_only, quiet;
-} options;
+typedef sq_simulate_options options;
 
 static void help(void)
 {
-    sq_sim_optical_config defaults;
     printf(
         "NAME\n"
-        "    skyquilt simulate - make tiles with truth, and training sets\n\n"
+        "    skyquilt simulate - make skies with truth, and training sets\n\n"
         "SYNOPSIS\n"
         "    [mpirun -n RANKS] skyquilt simulate SKY.yaml --output DIR [--seed N] [--truth-only]\n"
-        "    skyquilt simulate SKY.yaml --training FILE.h5 [--samples N] [--side N] [--seed N] "
-        "...\n\n"
+        "    skyquilt simulate SKY.yaml --training FILE.h5 [--samples N] [--seed N] ...\n\n"
         "DESCRIPTION\n"
-        "    Simulates optical images of stars and of galaxies with an exponential disk and a\n"
-        "    de Vaucouleurs bulge, with a PSF, sky and noise that vary over the tile, and with "
-        "the\n"
-        "    usual defects, each with its mask bit. Every part of the survey depends on the seed "
-        "and\n"
-        "    its place alone, so that the output is the same for any number of ranks.\n\n"
-        "    With --output, each tile becomes NAME-BAND.fits (LSST afw Exposures: image, mask and\n"
-        "    variance in nJy) and NAME-psf.fits (the PSF and the sky level on a grid), and "
-        "DIR/truth.h5\n"
-        "    lists the sources, one-dimensional columns: tile, x, y (0-based pixels), ra, dec "
-        "(deg),\n"
-        "    flux_BAND (nJy), star, bulge_fraction, radius (arcsec, half light, circularised), e1, "
-        "e2\n"
-        "    ((a-b)/(a+b), from +x to +y), and the same of disk and bulge. Tiles that are there "
-        "already\n"
-        "    are kept when all their files are complete; DIR/sky.yaml records the "
-        "configuration.\n\n"
-        "    With --training, square patches, each under conditions and at a source density of its "
-        "own,\n"
-        "    go to one HDF5 file: image (divided by the sky rms), planes, mf_flux, mf_error, "
-        "mf_peak,\n"
-        "    sigma, count and source, with the fields of `source` in an attribute.\n\n"
+        "    The key `preset` of SKY.yaml says what is simulated: sdss or lsst, optical images; "
+        "mm,\n"
+        "    maps of the millimetre sky. Every part of a survey depends on the seed and its place\n"
+        "    alone, so that the output is the same for any number of ranks. Files that are there\n"
+        "    already are kept: each has its final name only when it is complete. DIR/sky.yaml\n"
+        "    records the configuration.\n\n"
+        "    sdss, lsst: stars, and galaxies with an exponential disk and a de Vaucouleurs bulge,\n"
+        "    with a PSF, sky and noise that vary over the tile, and with the usual defects, each\n"
+        "    with its mask bit. Each tile becomes NAME-BAND.fits (LSST afw Exposures: image, mask\n"
+        "    and variance in nJy) and NAME-psf.fits (the PSF and the sky level on a grid), and\n"
+        "    DIR/truth.h5 lists the sources, one-dimensional columns: tile, x, y (0-based "
+        "pixels),\n"
+        "    ra, dec (deg), flux_BAND (nJy), star, bulge_fraction, radius (arcsec, half light,\n"
+        "    circularised), e1, e2 ((a-b)/(a+b), from +x to +y), and the same of disk and bulge.\n"
+        "    Training: square patches, each under conditions and at a source density of its own:\n"
+        "    image (divided by the sky rms), planes, mf_flux, mf_error, mf_peak, sigma, count and\n"
+        "    source, with the fields of `source` in an attribute.\n\n"
+        "    mm: thermal and kinetic SZ effect of clusters, lensed CMB, dust, radio sources, "
+        "beams\n"
+        "    and noise, in square fields that stand apart on the sky. Each field becomes\n"
+        "    field-NNN-BAND.fits with the planes I (uK or K) and ivar (or ivar and hits in files\n"
+        "    of their own), BAND being the frequency in GHz; beam-BAND.txt is the beam. A map "
+        "that\n"
+        "    is not ZEA covers its field; pixels outside are NaN. DIR/truth.h5 has the groups\n"
+        "    halos (field, x, y, ra, dec, z, m500, m200m, mvir, y0, theta500, velocity) and\n"
+        "    sources (field, x, y, ra, dec, flux, alpha, cluster); field-NNN-truth.h5 the same of\n"
+        "    one field. Training: --samples fields with network inputs, halos and cutouts.\n\n"
         "OPTIONS\n"
-        "    --output DIR      write tiles and truth.h5 there\n"
+        "    --output DIR      write the survey there\n"
         "    --training FILE   write a training set; one process\n"
         "    --seed N          instead of the seed in SKY.yaml\n"
-        "    --truth-only      no tiles, only truth.h5\n"
-        "    --samples N       training: number of patches, default 1024\n"
-        "    --first N         training: number of the first patch in the seed's stream, default "
-        "0\n"
-        "    --side N          training: side of a patch in pixels, default 80\n"
-        "    --tile N          training: side of a detection tile, default 4\n"
-        "    --sources N       training: room for so many sources a patch (brightest first)\n"
-        "    --limit MAG       training: list sources to this r magnitude, default 24 (sdss), 27.5 "
-        "(lsst)\n"
-        "    --min-snr S       training: and those with a PSF S/N above S in a band; 0 (default): "
-        "no rule\n"
-        "    --margin PIX      training: and those so far outside the patch, default 0\n"
-        "    --quiet           no progress lines\n\n"
-        "KEYS OF SKY.yaml (defaults of the preset sdss)\n");
-    sq_sim_optical_defaults(SQ_SIM_SDSS, &defaults);
-    sq_yaml_print_help(sq_sim_optical_fields, &defaults, stdout);
-    printf("\nKEYS OF SKY.yaml (defaults of the preset lsst)\n");
-    sq_sim_optical_defaults(SQ_SIM_LSST, &defaults);
-    sq_yaml_print_help(sq_sim_optical_fields, &defaults, stdout);
+        "    --truth-only      no images, only truth\n"
+        "    --samples N       training: number of patches, default 1024 (mm: fields, 8)\n"
+        "    --first N         training: number of the first one in the seed's stream, default 0\n"
+        "    --quiet           no progress lines\n"
+        "  Training, sdss and lsst\n"
+        "    --side N          side of a patch in pixels, default 80\n"
+        "    --tile N          side of a detection tile, default 4\n"
+        "    --sources N       room for so many sources a patch (brightest first)\n"
+        "    --limit MAG       list sources to this r magnitude, default 24 (sdss), 27.5 (lsst)\n"
+        "    --min-snr S       and those with a PSF S/N above S in a band; 0 (default): no rule\n"
+        "    --margin PIX      and those so far outside the patch, default 0\n"
+        "  Training, mm\n"
+        "    --halos N         room for so many halos a field (heaviest first)\n"
+        "    --cutouts N       cutouts a field\n"
+        "    --mass-min MSUN   list halos of a virial mass above this\n"
+        "    --fixed           no field changes the configuration\n");
+    sq_simulate_optical_help();
+    sq_simulate_mm_help();
     printf("\nEXAMPLE\n"
            "    echo 'preset: sdss' > sky.yaml\n"
            "    mpirun -n 4 skyquilt simulate sky.yaml --output sky\n"
+           "    printf 'preset: mm\\nfields: 5\\nprojection: car\\n' > mm.yaml\n"
+           "    mpirun -n 4 skyquilt simulate mm.yaml --output mm\n"
            "    skyquilt simulate sky.yaml --training set.h5 --samples 4096 --seed 7\n\n"
            "EXIT CODES\n"
            "    0  complete\n"
@@ -115,7 +113,8 @@ static sq_status option(options *o, const char *name, const char *value)
         int64_t low, high, *out;
     } wholes[] = {{"--seed", 0, 1LL << 53, &o->seed},   {"--samples", 1, 1LL << 35, &o->samples},
                   {"--first", 0, 1LL << 35, &o->first}, {"--side", 4, 4096, &o->side},
-                  {"--tile", 1, 16, &o->tile},          {"--sources", 1, 1 << 20, &o->sources}};
+                  {"--tile", 1, 16, &o->tile},          {"--sources", 1, 1 << 20, &o->sources},
+                  {"--halos", 1, 1 << 20, &o->halos},   {"--cutouts", 0, 1 << 20, &o->cutouts}};
     for (size_t i = 0; i < sizeof wholes / sizeof *wholes; i++) {
         if (strcmp(name, wholes[i].name) == 0)
             return whole(name, value, wholes[i].low, wholes[i].high, wholes[i].out);
@@ -126,6 +125,8 @@ static sq_status option(options *o, const char *name, const char *value)
         return real(name, value, 0, 1e6, &o->min_snr);
     if (strcmp(name, "--margin") == 0)
         return real(name, value, 0, 1000, &o->margin);
+    if (strcmp(name, "--mass-min") == 0)
+        return real(name, value, 1e12, 1e16, &o->mass_min);
     if (strcmp(name, "--output") == 0)
         o->output = value;
     else if (strcmp(name, "--training") == 0)
@@ -145,11 +146,16 @@ static sq_status parse(int argc, char **argv, options *o)
                    .sources = -1,
                    .limit = -1,
                    .min_snr = -1,
-                   .margin = -1};
+                   .margin = -1,
+                   .halos = -1,
+                   .cutouts = -1,
+                   .mass_min = -1};
     for (int i = 1; i < argc; i++) {
         sq_status rc = SQ_OK;
         if (strcmp(argv[i], "--truth-only") == 0)
             o->truth_only = 1;
+        else if (strcmp(argv[i], "--fixed") == 0)
+            o->fixed = 1;
         else if (strcmp(argv[i], "--quiet") == 0)
             o->quiet = 1;
         else if (argv[i][0] != '-' && !o->sky)
@@ -173,43 +179,6 @@ static sq_status parse(int argc, char **argv, options *o)
     return SQ_OK;
 }
 
-/* The preset decides the defaults, so the file is read twice. */
-static sq_status load(const options *o, sq_sim_optical_config *config)
-{
-    sq_sim_optical_defaults(SQ_SIM_SDSS, config);
-    sq_status rc = sq_yaml_load(o->sky, sq_sim_optical_fields, config);
-    if (rc != SQ_OK)
-        return rc;
-    int preset = config->preset;
-    sq_yaml_free(sq_sim_optical_fields, config);
-    sq_sim_optical_defaults((sq_sim_preset)preset, config);
-    rc = sq_yaml_load(o->sky, sq_sim_optical_fields, config);
-    if (rc == SQ_OK && o->seed >= 0)
-        config->seed = o->seed;
-    return rc;
-}
-
-static sq_status training(const options *o, const sq_sim_optical_config *config)
-{
-    sq_training_options t;
-    sq_training_defaults(config->preset, &t);
-    t.seed = (uint64_t)config->seed;
-    t.samples = o->samples > 0 ? o->samples : t.samples;
-    t.first = o->first >= 0 ? o->first : t.first;
-    t.side = o->side > 0 ? (int)o->side : t.side;
-    t.tile = o->tile > 0 ? (int)o->tile : t.tile;
-    t.sources = o->sources > 0 ? (int)o->sources : t.sources;
-    t.limit = o->limit > 0 ? o->limit : t.limit;
-    t.min_snr = o->min_snr >= 0 ? o->min_snr : t.min_snr;
-    t.margin = o->margin >= 0 ? o->margin : t.margin;
-    double start = sq_now();
-    sq_status rc = sq_training_write(o->training, config, &t);
-    if (rc == SQ_OK && !o->quiet)
-        fprintf(stderr, "simulate: %lld patches of %d pixels in %.1f s: %s\n", (long long)t.samples,
-                t.side, sq_now() - start, o->training);
-    return rc;
-}
-
 static sq_status make_folder(const char *path)
 {
     char part[PATH_MAX];
@@ -225,43 +194,13 @@ static sq_status make_folder(const char *path)
     return SQ_OK;
 }
 
-/* A file has its final name only when complete, and the PSF grid comes last. */
-static int tile_is_there(const sq_sim_optical *sim, int64_t tile, const char *folder)
-{
-    char name[64], path[PATH_MAX];
-    struct stat st;
-    sq_sim_optical_tile_name(sim, tile, name);
-    snprintf(path, sizeof path, "%.3900s/%s-psf.fits", folder, name);
-    return stat(path, &st) == 0;
-}
-
-/* This rank's tiles: every size-th, from its own number on. */
-static sq_status make_tiles(const options *o, sq_sim_optical *sim, int rank, int size)
-{
-    int64_t tiles = sq_sim_optical_tiles(sim);
-    double start = sq_now();
-    for (int64_t t = rank; t < tiles; t += size) {
-        if (tile_is_there(sim, t, o->output))
-            continue;
-        sq_status rc = sq_sim_optical_write_tile(sim, t, o->output);
-        if (rc != SQ_OK)
-            return rc;
-        if (!o->quiet && rank == 0)
-            fprintf(stderr, "simulate: tile %lld of %lld, %.1f s\n", (long long)t + 1,
-                    (long long)tiles, sq_now() - start);
-    }
-    return SQ_OK;
-}
-
-/* Write DIR/sky.yaml, or see that the one that is there says the same: tiles that exist are kept.
- */
-static sq_status record_configuration(const options *o, const sq_sim_optical_config *config)
+static sq_status record(const char *folder, const sq_config_field *fields, const void *config)
 {
     char path[PATH_MAX], *text = NULL, *old = NULL;
     FILE *file = NULL;
     sq_status rc = SQ_OK;
-    snprintf(path, sizeof path, "%.3900s/sky.yaml", o->output);
-    SQ_TRY(sq_yaml_canonical(sq_sim_optical_fields, config, &text));
+    snprintf(path, sizeof path, "%.3900s/sky.yaml", folder);
+    SQ_TRY(sq_yaml_canonical(fields, config, &text));
     size_t size = strlen(text);
     file = fopen(path, "r");
     if (file) {
@@ -284,30 +223,45 @@ cleanup:
     return rc;
 }
 
-static sq_status survey(const options *o, const sq_sim_optical_config *config)
+sq_status sq_simulate_folder(const options *o, const sq_config_field *fields, const void *config)
 {
-    sq_sim_optical *sim = NULL;
-    char path[PATH_MAX];
-    const sq_comm *world = sq_comm_world();
+    sq_status rc = make_folder(o->output);
+    return rc == SQ_OK ? record(o->output, fields, config) : rc;
+}
+
+/* The preset decides which keys there are: the first line that begins with the key. Whatever else
+ * is wrong with the file is found when it is loaded. */
+static sq_status find_preset(const char *path, char out[16])
+{
     sq_status rc = SQ_OK;
-    int rank = sq_comm_rank(world);
-    SQ_TRY_ALL(world, sq_sim_optical_create(config, &sim));
-    sq_status mine = rank == 0 ? make_folder(o->output) : SQ_OK;
-    if (rank == 0 && mine == SQ_OK)
-        mine = record_configuration(o, config);
-    SQ_TRY_ALL(world, mine);
-    if (!o->truth_only)
-        SQ_TRY_ALL(world, make_tiles(o, sim, rank, sq_comm_size(world)));
-    snprintf(path, sizeof path, "%.3900s/truth.h5", o->output);
-    SQ_TRY_ALL(world, rank == 0 ? sq_sim_optical_write_truth(sim, path) : SQ_OK);
+    char *text = NULL;
+    size_t size;
+    snprintf(out, 16, "sdss");
+    SQ_TRY(sq_file_read(path, 1 << 20, &text, &size));
+    for (char *line = text; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (sscanf(line, "preset : %15[a-z0-9_]", out) == 1)
+            break;
+    }
 cleanup:
-    sq_sim_optical_destroy(sim);
+    sq_free(text);
     return rc;
+}
+
+static sq_status simulate(const options *o, int collective)
+{
+    char preset[16];
+    sq_status rc = find_preset(o->sky, preset);
+    if (collective)
+        rc = sq_comm_agree(sq_comm_world(), rc);
+    if (rc != SQ_OK)
+        return rc;
+    return strcmp(preset, "mm") == 0 ? sq_simulate_mm(o, collective)
+                                     : sq_simulate_optical(o, collective);
 }
 
 int sq_cli_simulate(int argc, char **argv)
 {
-    sq_sim_optical_config config = {0};
     options o;
     sq_status rc = SQ_OK;
     for (int i = 1; i < argc; i++) {
@@ -316,24 +270,13 @@ int sq_cli_simulate(int argc, char **argv)
             return 0;
         }
     }
-    int loaded = 0;
     SQ_TRY(parse(argc, argv, &o));
     /* Training sets are made by one process, which a trainer starts often: without message passing.
      */
-    if (o.training) {
-        SQ_TRY(load(&o, &config));
-        loaded = 1;
-        SQ_TRY(training(&o, &config));
-    } else {
+    if (o.output)
         SQ_TRY(sq_comm_init(&argc, &argv));
-        sq_status mine = load(&o, &config);
-        loaded = mine == SQ_OK;
-        SQ_TRY(sq_comm_agree(sq_comm_world(), mine));
-        SQ_TRY(survey(&o, &config));
-    }
-cleanup:
-    if (loaded)
-        sq_yaml_free(sq_sim_optical_fields, &config);
+    SQ_TRY(simulate(&o, o.output != NULL));
+cleanup:;
     int code = 0, speaks = !sq_comm_running() || sq_comm_rank(sq_comm_world()) == 0;
     if (rc != SQ_OK)
         code = speaks ? sq_cli_fail("simulate", rc) : sq_exit_code(rc);

@@ -3,8 +3,10 @@
 #include <complex.h>
 #include <math.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "base/mem.h"
+#include "fourier/interpolate.h"
 #include "sim/mm_internal.h"
 
 #define AT(member) offsetof(sq_sim_mm_config, member)
@@ -13,9 +15,21 @@
 #member, SQ_CONFIG_REAL, AT(member), 0, low, high, NULL, NULL, doc                         \
     }
 
-static const char *const gas_models[] = {"arnaud", "battaglia", NULL};
+#define CHOICE(member, list, doc)                                                                  \
+    {                                                                                              \
+#member, SQ_CONFIG_CHOICE, AT(member), 0, 0, 0, list, NULL, doc                            \
+    }
+
+static const char *const presets[] = {"mm", NULL},
+                         *const gas_models[] = {"arnaud", "battaglia", NULL},
+                         *const lensings[] = {"deflected", "gaussian", NULL},
+                         *const projections[] = {"zea", "tan", "car", "cea", NULL},
+                         *const weights[] = {"plane", "file", "hits", "none", NULL},
+                         *const beam_formats[] = {"bl", "profile", NULL},
+                         *const units[] = {"uK", "K", NULL};
 
 const sq_config_field sq_sim_mm_fields[] = {
+    CHOICE(preset, presets, "maps of the millimetre sky"),
     {"seed", SQ_CONFIG_INT, AT(seed), 0, 0, 9007199254740992.0, NULL, NULL,
      "of every random stream"},
     {"fields", SQ_CONFIG_INT, AT(fields), 0, 1, 1e6, NULL, NULL, "number of fields"},
@@ -44,6 +58,19 @@ const sq_config_field sq_sim_mm_fields[] = {
     REAL(radio, 0, 10, "factor on the flux of radio sources"),
     REAL(noise_factor, 0, 100, "factor on the noise"),
     {"beams", SQ_CONFIG_BOOL, AT(beams), 0, 0, 0, NULL, NULL, "convolve with the beams"},
+    {"beam_files", SQ_CONFIG_TEXTS, AT(beam_files), 0, 0, 0, NULL, NULL,
+     "a file of each band with rows \"l b_l\", or \"\" for a Gaussian beam"},
+    {"window", SQ_CONFIG_BOOL, AT(window), 0, 0, 0, NULL, NULL,
+     "convolve the sky with the square pixel, as maps of binned samples are"},
+    CHOICE(lensing, lensings, "the CMB: a deflected realisation, or Gaussian of lensed power"),
+    REAL(ra, 0, 360, "centre of field 0, degrees"),
+    REAL(dec, -90, 90, "centre of field 0, degrees"),
+    REAL(gap, 0, 90, "least distance between the circles around two fields, degrees"),
+    CHOICE(projection, projections, "of the maps; north is up at a field's centre"),
+    CHOICE(weights, weights, "ivar in the map's file, in a file of its own, as hits, or none"),
+    CHOICE(beam_format, beam_formats, "of beam-BAND.txt: l and b_l, or arcmin and value"),
+    CHOICE(unit, units, "of the maps"),
+    REAL(catalogue, 0, 1e4, "mJy at 150 GHz above which sources.fits lists sources; 0: none"),
     {0}};
 
 void sq_sim_mm_defaults(sq_sim_mm_config *config)
@@ -74,7 +101,10 @@ void sq_sim_mm_defaults(sq_sim_mm_config *config)
                                  .dust = 1,
                                  .radio = 1,
                                  .noise_factor = 1,
-                                 .beams = true};
+                                 .beams = true,
+                                 .ra = 60,
+                                 .gap = 2,
+                                 .lensing = SQ_MM_DEFLECTED};
 }
 
 static sq_status check(const sq_sim_mm_config *c)
@@ -94,9 +124,25 @@ static sq_status check(const sq_sim_mm_config *c)
             return sq_fail(SQ_ERR_CONFIG, "%s: %u values for %u frequencies", lists[i].name,
                            lists[i].count, n);
     }
+    if (c->beam_files.count && c->beam_files.count != n)
+        return sq_fail(SQ_ERR_CONFIG, "beam_files: %u files for %u frequencies",
+                       c->beam_files.count, n);
     if (c->side % 4)
         return sq_fail(SQ_ERR_CONFIG, "side: %lld is not a multiple of 4", (long long)c->side);
     return SQ_OK;
+}
+
+/* Deflection on pixels of at most 1.2 arcmin, where the spline is exact enough (sim/cmb.h). */
+static sq_status create_cmb(sq_sim_mm *s)
+{
+    const double fine = 1.2;
+    int side = (int)s->config.side, ratio = (int)(fine / s->config.pixel + 1e-9);
+    while (ratio > 1 && (side % ratio || side / ratio % 2))
+        ratio--;
+    int n = ratio >= 1 ? side / ratio : side * (int)ceil(s->config.pixel / fine);
+    double pixel = side * s->flat.dx / n;
+    s->work = (sq_flat){n, n, pixel, pixel};
+    return sq_cmb_fiducial(&s->work, &s->flat, &s->cmb);
 }
 
 sq_status sq_sim_mm_create(const sq_sim_mm_config *config, sq_sim_mm **out)
@@ -117,6 +163,10 @@ sq_status sq_sim_mm_create(const sq_sim_mm_config *config, sq_sim_mm **out)
     SQ_TRY(sq_fft_create(side, side, &s->fft));
     SQ_TRY(sq_fft_create(side / 4, side / 4, &s->small));
     SQ_TRY(sq_gas_arnaud(s->cosmology, 0.5, 1e14, &s->shape));
+    if (config->cmb > 0 && config->lensing == SQ_MM_DEFLECTED)
+        SQ_TRY(create_cmb(s));
+    SQ_TRY(sq_mm_load_beams(s));
+    SQ_TRY(sq_mm_place(s));
     *out = s;
     s = NULL;
 cleanup:
@@ -131,6 +181,10 @@ void sq_sim_mm_destroy(sq_sim_mm *s)
     sq_cosmology_destroy(s->cosmology);
     sq_fft_destroy(s->fft);
     sq_fft_destroy(s->small);
+    sq_cmb_destroy(s->cmb);
+    for (int b = 0; b < s->nband; b++)
+        sq_free(s->beam[b]);
+    sq_free(s->centre);
     sq_free(s);
 }
 
@@ -150,79 +204,119 @@ void sq_mm_field_clear(sq_mm_field *f)
     *f = (sq_mm_field){0};
 }
 
-/* What is needed to put the bands together. */
-typedef struct parts {
-    double *y, *ksz, *work;
-    double _Complex *mode[MM_PARTS], *sum;
-} parts;
+/* ---- a field ---- */
 
-static void drop(parts *p)
+void sq_mm_sky_clear(mm_sky *sky)
 {
-    sq_free(p->y);
-    sq_free(p->ksz);
-    sq_free(p->work);
-    sq_free(p->sum);
     for (int i = 0; i < MM_PARTS; i++)
-        sq_free(p->mode[i]);
+        sq_free(sky->mode[i]);
+    sq_free(sky->sum);
+    sq_free(sky->work);
 }
 
-/* One band: everything of the sky, then the beam, then the noise. */
-static sq_status make_band(sq_sim_mm *s, int64_t field, int band, parts *p, sq_mm_field *out)
+/* Modes of a painted map, whose pixels are averages over the pixel: the window is divided out when
+ * a beam follows that makes the map smooth. */
+static sq_status painted(sq_sim_mm *s, const double *map, double _Complex **modes)
+{
+    sq_status rc = SQ_ALLOC(*modes, sq_flat_modes(&s->flat), "modes");
+    if (rc == SQ_OK) {
+        sq_fft_forward(s->fft, map, *modes);
+        if (s->resolved)
+            sq_filter_pixel(&s->flat, -1, *modes);
+    }
+    return rc;
+}
+
+sq_status sq_mm_truth(sq_sim_mm *s, int64_t field, double *y, double *ksz, sq_mm_field *out)
 {
     sq_status rc = SQ_OK;
-    const sq_sim_mm_config *c = &s->config;
-    int64_t n = sq_flat_pixels(&s->flat), modes = sq_flat_modes(&s->flat);
-    double ghz = c->ghz.value[band], tcmb = sq_cosmology_of(s->cosmology)->tcmb;
-    double per_y = 1e6 * tcmb * sq_sz_spectrum(ghz, tcmb), scale[MM_PARTS], *ell = NULL;
-    double sigma = c->fwhm.value[band] * M_PI / 180 / 60 / sqrt(8 * log(2));
-    SQ_TRY(SQ_ALLOC(out->map[band], n, "map"));
-    SQ_TRY(SQ_ALLOC(out->ivar[band], n, "inverse variance"));
-    SQ_TRY(SQ_ALLOC(ell, modes, "wave numbers"));
-    for (int64_t i = 0; i < n; i++)
-        p->work[i] = per_y * p->y[i] + p->ksz[i];
-    sq_mm_paint_sources(s, out->source, out->nsource, band, p->work);
-    sq_fft_forward(s->fft, p->work, p->sum);
-    sq_flat_ell(&s->flat, ell);
-    for (int i = 0; i < MM_PARTS; i++)
-        scale[i] = sq_mm_part_scale(i, ghz);
-    for (int64_t k = 0; k < modes; k++) {
-        for (int i = 0; i < MM_PARTS; i++)
-            p->sum[k] += scale[i] * p->mode[i][k];
-        if (c->beams)
-            p->sum[k] *= exp(-0.5 * ell[k] * (ell[k] + 1) * sigma * sigma);
-    }
-    sq_fft_backward(s->fft, p->sum, p->work);
-    for (int64_t i = 0; i < n; i++)
-        out->map[band][i] = (float)p->work[i];
-    SQ_TRY(sq_mm_noise(s, field, band, p->work, out->map[band], out->ivar[band]));
+    *out = (sq_mm_field){.nband = s->nband, .flat = s->flat};
+    if (field < 0 || field >= s->config.fields)
+        return sq_fail(SQ_ERR_USAGE, "mm simulator: field %lld of %lld", (long long)field,
+                       (long long)s->config.fields);
+    SQ_TRY(sq_mm_draw_halos(s, field, &out->halo, &out->nhalo));
+    SQ_TRY(sq_mm_paint_halos(s, field, out->halo, out->nhalo, y, ksz));
+    SQ_TRY(sq_mm_draw_sources(s, field, out->halo, out->nhalo, &out->source, &out->nsource));
 cleanup:
-    sq_free(ell);
+    return rc;
+}
+
+sq_status sq_mm_sky(sq_sim_mm *s, int64_t field, mm_sky *sky, sq_mm_field *out)
+{
+    sq_status rc = SQ_OK;
+    double *ksz = NULL;
+    int64_t n = sq_flat_pixels(&s->flat), modes = sq_flat_modes(&s->flat);
+    *sky = (mm_sky){.work = NULL};
+    *out = (sq_mm_field){.nband = 0};
+    SQ_TRY(SQ_ALLOC(sky->work, n, "map"));
+    SQ_TRY(SQ_ALLOC(ksz, n, "map"));
+    SQ_TRY(SQ_ALLOC(sky->sum, modes, "modes"));
+    SQ_TRY(sq_mm_truth(s, field, sky->work, ksz, out));
+    SQ_TRY(painted(s, sky->work, &sky->mode[MM_PART_TSZ]));
+    SQ_TRY(painted(s, ksz, &sky->mode[MM_PART_KSZ]));
+    sq_free(ksz);
+    ksz = NULL;
+    SQ_TRY(sq_mm_diffuse(s, field, sky->mode));
+cleanup:
+    sq_free(ksz);
+    return rc;
+}
+
+/* Everything of the sky in sky->sum, then beam and window. */
+void sq_mm_band(sq_sim_mm *s, int band, const sq_mm_field *field, mm_sky *sky)
+{
+    int64_t n = sq_flat_pixels(&s->flat), modes = sq_flat_modes(&s->flat);
+    double ghz = s->config.ghz.value[band], tcmb = sq_cosmology_of(s->cosmology)->tcmb;
+    double scale[MM_PARTS];
+    memset(sky->work, 0, (size_t)n * sizeof *sky->work);
+    sq_mm_paint_sources(s, field->source, field->nsource, band, sky->work);
+    sq_fft_forward(s->fft, sky->work, sky->sum);
+    if (s->resolved)
+        sq_filter_pixel(&s->flat, -6, sky->sum);
+    for (int i = 0; i < MM_PARTS; i++)
+        scale[i] =
+            i == MM_PART_TSZ ? 1e6 * tcmb * sq_sz_spectrum(ghz, tcmb) : sq_mm_part_scale(i, ghz);
+    for (int i = 0; i < MM_PARTS; i++) {
+        for (int64_t k = 0; k < modes && sky->mode[i]; k++)
+            sky->sum[k] += scale[i] * sky->mode[i][k];
+    }
+    if (s->beam[band])
+        sq_filter_table(&s->flat, s->beam[band], s->lmax, sky->sum);
+    if (s->config.window && s->resolved)
+        sq_filter_pixel(&s->flat, 1, sky->sum);
+}
+
+sq_status sq_mm_make_band(sq_sim_mm *s, int64_t field, int band, mm_sky *sky, sq_mm_field *out)
+{
+    sq_status rc = SQ_OK;
+    int64_t n = sq_flat_pixels(&s->flat);
+    mm_noise noise = {.depth = NULL};
+    sq_mm_band(s, band, out, sky);
+    sq_fft_backward(s->fft, sky->sum, sky->work);
+    SQ_TRY(sq_mm_noise(s, field, band, &noise));
+    for (int64_t i = 0; i < n; i++) {
+        double sigma = noise.level / s->config.pixel * noise.depth[i];
+        double excess = noise.excess ? noise.excess[i] * noise.depth[i] : 0;
+        out->map[band][i] = (float)(sky->work[i] + excess + sigma * sq_rng_normal(&noise.rng));
+        out->ivar[band][i] = sigma > 0 ? (float)(1 / (sigma * sigma)) : 0;
+    }
+cleanup:
+    sq_mm_noise_clear(&noise);
     return rc;
 }
 
 sq_status sq_sim_mm_field(sq_sim_mm *s, int64_t field, sq_mm_field *out)
 {
     sq_status rc = SQ_OK;
-    parts p = {0};
-    int64_t n = sq_flat_pixels(&s->flat), modes = sq_flat_modes(&s->flat);
-    *out = (sq_mm_field){.nband = s->nband, .flat = s->flat};
-    if (field < 0 || field >= s->config.fields)
-        return sq_fail(SQ_ERR_USAGE, "mm simulator: field %lld of %lld", (long long)field,
-                       (long long)s->config.fields);
-    SQ_TRY(SQ_ALLOC(p.y, n, "map"));
-    SQ_TRY(SQ_ALLOC(p.ksz, n, "map"));
-    SQ_TRY(SQ_ALLOC(p.work, n, "map"));
-    SQ_TRY(SQ_ALLOC(p.sum, modes, "modes"));
-    for (int i = 0; i < MM_PARTS; i++)
-        SQ_TRY(SQ_ALLOC(p.mode[i], modes, "modes"));
-    SQ_TRY(sq_mm_draw_halos(s, field, &out->halo, &out->nhalo));
-    SQ_TRY(sq_mm_paint_halos(s, field, out->halo, out->nhalo, p.y, p.ksz));
-    SQ_TRY(sq_mm_draw_sources(s, field, out->halo, out->nhalo, &out->source, &out->nsource));
-    SQ_TRY(sq_mm_diffuse(s, field, p.mode));
-    for (int b = 0; b < s->nband; b++)
-        SQ_TRY(make_band(s, field, b, &p, out));
+    mm_sky sky;
+    SQ_TRY(sq_mm_sky(s, field, &sky, out));
+    for (int b = 0; b < s->nband; b++) {
+        SQ_TRY(SQ_ALLOC(out->map[b], sq_flat_pixels(&s->flat), "map"));
+        SQ_TRY(SQ_ALLOC(out->ivar[b], sq_flat_pixels(&s->flat), "inverse variance"));
+        SQ_TRY(sq_mm_make_band(s, field, b, &sky, out));
+    }
 cleanup:
-    drop(&p);
+    sq_mm_sky_clear(&sky);
     if (rc != SQ_OK)
         sq_mm_field_clear(out);
     return rc;

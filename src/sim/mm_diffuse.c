@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "fourier/interpolate.h"
 #include "sim/mm_internal.h"
 #include "sim/spectra.h"
 
@@ -23,7 +24,9 @@ static double scale(const double at[3], double ghz)
 
 double sq_mm_part_scale(int part, double ghz)
 {
-    static const double *const at[MM_PARTS] = {NULL, CLUSTERED_AT, POISSON_AT, RADIO_AT};
+    static const double *const at[MM_PARTS] = {[MM_PART_CLUSTERED] = CLUSTERED_AT,
+                                               [MM_PART_POISSON] = POISSON_AT,
+                                               [MM_PART_RADIO] = RADIO_AT};
     return at[part] ? scale(at[part], ghz) : 1;
 }
 
@@ -121,27 +124,30 @@ cleanup:
     return rc;
 }
 
-static int64_t wrap(int64_t i, int64_t n)
+/* Bilinear: to the four pixels around. */
+static void spread(const sq_flat *flat, double x, double y, double value, double *map)
 {
-    return ((i % n) + n) % n;
+    int64_t nx = flat->nx, ny = flat->ny, x0 = (int64_t)floor(x), y0 = (int64_t)floor(y);
+    double u = x - (double)x0, v = y - (double)y0;
+    for (int k = 0; k < 4; k++) {
+        int64_t i = (x0 + k % 2 + nx) % nx, j = (y0 + k / 2 + ny) % ny;
+        map[j * nx + i] += value * (k / 2 ? v : 1 - v) * (k % 2 ? u : 1 - u);
+    }
 }
 
-/* Each source goes to its four nearest pixels (the beam makes it smooth), in uK. */
 void sq_mm_paint_sources(const sq_sim_mm *sim, const sq_mm_source *source, int64_t count, int band,
                          double *map)
 {
     double ghz = sim->config.ghz.value[band], pixel = sim->flat.dx * sim->flat.dy;
     double kelvin = sq_mm_kelvin_per_jansky(ghz, sq_cosmology_of(sim->cosmology)->tcmb);
-    int64_t nx = sim->flat.nx, ny = sim->flat.ny;
     for (int64_t i = 0; i < count; i++) {
         const sq_mm_source *s = &source[i];
         double t =
             1e6 * kelvin * s->flux * 1e-3 * pow(ghz / 150, s->alpha) / pixel * sim->config.radio;
-        int64_t x = (int64_t)floor(s->x), y = (int64_t)floor(s->y);
-        double u = s->x - (double)x, v = s->y - (double)y;
-        for (int k = 0; k < 4; k++)
-            map[wrap(y + k / 2, ny) * nx + wrap(x + k % 2, nx)] +=
-                t * (k / 2 ? v : 1 - v) * (k % 2 ? u : 1 - u);
+        if (sim->resolved)
+            sq_spline_deposit(&sim->flat, s->x, s->y, t, map);
+        else
+            spread(&sim->flat, s->x, s->y, t, map);
     }
 }
 
@@ -166,6 +172,41 @@ static sq_status draw(sq_sim_mm *sim, int64_t field, int part, const double *cl,
     return sq_field_modes(sim->fft, &sim->flat, &rng, cl, LMAX, modes);
 }
 
+/* A Gaussian part; nothing without power. */
+static sq_status part(sq_sim_mm *sim, int64_t field, int number, double factor, const double *cl,
+                      double _Complex *modes[MM_PARTS])
+{
+    sq_status rc = SQ_OK;
+    if (factor <= 0)
+        return SQ_OK;
+    SQ_TRY(SQ_ALLOC(modes[number], sq_flat_modes(&sim->flat), "modes"));
+    SQ_TRY(draw(sim, field, number, cl, modes[number]));
+cleanup:
+    return rc;
+}
+
+/* Add a deflected realisation of the CMB. */
+static sq_status add_lensed(sq_sim_mm *sim, int64_t field, double _Complex *modes)
+{
+    sq_status rc = SQ_OK;
+    double _Complex *t = NULL, *phi = NULL, *lensed = NULL;
+    int64_t work = sq_flat_modes(&sim->work), n = sq_flat_modes(&sim->flat);
+    sq_rng rng;
+    SQ_TRY(SQ_ALLOC(t, work, "CMB"));
+    SQ_TRY(SQ_ALLOC(phi, work, "CMB"));
+    SQ_TRY(SQ_ALLOC(lensed, n, "CMB"));
+    sq_rng_init(&rng, (uint64_t)sim->config.seed, MM_CMB, (uint64_t)field);
+    SQ_TRY(sq_cmb_draw(sim->cmb, &rng, (double _Complex *const[]){t, NULL, phi}));
+    SQ_TRY(sq_cmb_lens(sim->cmb, 1, phi, t, NULL, NULL, lensed, NULL, NULL));
+    for (int64_t k = 0; k < n; k++)
+        modes[k] += sim->config.cmb * lensed[k];
+cleanup:
+    sq_free(t);
+    sq_free(phi);
+    sq_free(lensed);
+    return rc;
+}
+
 sq_status sq_mm_diffuse(sq_sim_mm *sim, int64_t field, double _Complex *modes[MM_PARTS])
 {
     sq_status rc = SQ_OK;
@@ -176,77 +217,18 @@ sq_status sq_mm_diffuse(sq_sim_mm *sim, int64_t field, double _Complex *modes[MM
     SQ_TRY(sq_fiducial_spectrum(SQ_LENSED_TT, LMAX, cl));
     power_law(c->velocity > 0 ? DIFFUSE_KSZ : 0, 0, ksz);
     for (int l = 0; l <= LMAX; l++)
-        cl[l] = c->cmb * c->cmb * (cl[l] + ksz[l]);
-    SQ_TRY(draw(sim, field, MM_PART_CMB, cl, modes[MM_PART_CMB]));
+        cl[l] = c->cmb * c->cmb * ((sim->cmb ? 0 : cl[l]) + ksz[l]);
+    SQ_TRY(part(sim, field, MM_PART_CMB, c->cmb, cl, modes));
+    if (sim->cmb)
+        SQ_TRY(add_lensed(sim, field, modes[MM_PART_CMB]));
     power_law(c->dust * c->dust * CLUSTERED, 0.8, cl);
-    SQ_TRY(draw(sim, field, MM_PART_CLUSTERED, cl, modes[MM_PART_CLUSTERED]));
+    SQ_TRY(part(sim, field, MM_PART_CLUSTERED, c->dust, cl, modes));
     power_law(c->dust * c->dust * POISSON, 2, cl);
-    SQ_TRY(draw(sim, field, MM_PART_POISSON, cl, modes[MM_PART_POISSON]));
+    SQ_TRY(part(sim, field, MM_PART_POISSON, c->dust, cl, modes));
     power_law(c->radio * c->radio * faint_radio(c->radio_min), 2, cl);
-    SQ_TRY(draw(sim, field, MM_PART_RADIO, cl, modes[MM_PART_RADIO]));
+    SQ_TRY(part(sim, field, MM_PART_RADIO, c->radio, cl, modes));
 cleanup:
     sq_free(cl);
     sq_free(ksz);
-    return rc;
-}
-
-/* Smooth relative depth: exp of a Gaussian field with power at a few degrees. */
-static sq_status depth_field(sq_sim_mm *sim, int64_t field, int band, double *depth)
-{
-    sq_status rc = SQ_OK;
-    double *cl = NULL, variance = 0;
-    double _Complex *modes = NULL;
-    int64_t n = sq_flat_pixels(&sim->flat);
-    sq_rng rng;
-    SQ_TRY(SQ_ALLOC(cl, LMAX + 1, "depth"));
-    SQ_TRY(SQ_ALLOC(modes, sq_flat_modes(&sim->flat), "depth"));
-    for (int l = 2; l <= LMAX; l++)
-        cl[l] = exp(-pow(l / 100.0, 2));
-    sq_rng_init(&rng, (uint64_t)sim->config.seed, MM_DEPTH, mm_stream(field, band));
-    SQ_TRY(sq_field_modes(sim->fft, &sim->flat, &rng, cl, LMAX, modes));
-    sq_fft_backward(sim->fft, modes, depth);
-    for (int64_t i = 0; i < n; i++)
-        variance += depth[i] * depth[i] / (double)n;
-    for (int64_t i = 0; i < n; i++)
-        depth[i] = exp(sim->config.depth * depth[i] / sqrt(variance));
-cleanup:
-    sq_free(cl);
-    sq_free(modes);
-    return rc;
-}
-
-sq_status sq_mm_noise(sq_sim_mm *sim, int64_t field, int band, double *work, float *map,
-                      float *ivar)
-{
-    sq_status rc = SQ_OK;
-    const sq_sim_mm_config *c = &sim->config;
-    int64_t n = sq_flat_pixels(&sim->flat), modes = sq_flat_modes(&sim->flat);
-    double *depth = NULL, *ell = NULL;
-    double _Complex *noise = NULL;
-    /* uK-arcmin to uK in a pixel. */
-    double level = c->noise.value[band] * c->noise_factor, sigma = level / c->pixel;
-    sq_rng rng;
-    SQ_TRY(SQ_ALLOC(depth, n, "noise"));
-    SQ_TRY(SQ_ALLOC(ell, modes, "noise"));
-    SQ_TRY(SQ_ALLOC(noise, modes, "noise"));
-    SQ_TRY(depth_field(sim, field, band, depth));
-    sq_rng_init(&rng, (uint64_t)c->seed, MM_NOISE, mm_stream(field, band));
-    for (int64_t i = 0; i < n; i++)
-        work[i] = sigma * sq_rng_normal(&rng);
-    sq_fft_forward(sim->fft, work, noise);
-    sq_flat_ell(&sim->flat, ell);
-    for (int64_t k = 0; k < modes; k++)
-        noise[k] *=
-            ell[k] > 0 ? sqrt(1 + pow(c->knee.value[band] / ell[k], c->slope.value[band])) : 0;
-    sq_fft_backward(sim->fft, noise, work);
-    for (int64_t i = 0; i < n; i++) {
-        double s = sigma * depth[i];
-        map[i] += (float)(work[i] * depth[i]);
-        ivar[i] = s > 0 ? (float)(1 / (s * s)) : 0;
-    }
-cleanup:
-    sq_free(depth);
-    sq_free(ell);
-    sq_free(noise);
     return rc;
 }

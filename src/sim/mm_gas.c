@@ -8,7 +8,9 @@
 static const double CORE = 0.2, END = 2, BARYONS = 0.9;
 static const double SIGMA_T = 6.6524587321e-25, PROTON = 1.67262192e-24, MSUN = 1.98841e33,
                     MPC = 3.0856775814913673e24, LIGHT = 299792.458, MU_E = 1.14;
-static const double FINE = 2.5; /* pixels within which a profile is averaged over the pixel */
+/* Pixels are averaged over 5 x 5 points, farther out than FINE pixels over the 2 x 2 Gauss points,
+ * and beyond COARSE, where the profile is straight, taken at their centre. */
+static const double FINE = 2.5, COARSE = 8;
 enum { SUB = 5 };
 
 typedef struct clump {
@@ -41,14 +43,15 @@ static double central_tau(const sq_sim_mm *sim, const sq_mm_halo *h, double r500
     return SIGMA_T * rho0 / (MU_E * PROTON) * 2 * core * atan(END / CORE);
 }
 
-static double mean_over_pixel(const clump *c, const profile *p, double dx, double dy, int fine,
+static double mean_over_pixel(const clump *c, const profile *p, double dx, double dy, double r,
                               int ksz)
 {
     double sum = 0;
-    int n = fine ? SUB : 1;
+    int n = r < FINE ? SUB : r < COARSE ? 2 : 1;
+    double step = n == 2 ? 1 / sqrt(3) : 1.0 / n;
     for (int j = 0; j < n; j++) {
         for (int i = 0; i < n; i++) {
-            double u = dx + (i + 0.5) / n - 0.5, v = dy + (j + 0.5) / n - 0.5;
+            double u = dx + (i - 0.5 * (n - 1)) * step, v = dy + (j - 0.5 * (n - 1)) * step;
             double theta = sqrt(fmax(0, c->a * u * u + 2 * c->b * u * v + c->c * v * v));
             sum += ksz ? ksz_at(p, theta) : sq_gas_at(p->gas, theta);
         }
@@ -68,7 +71,7 @@ static void paint(const sq_sim_mm *sim, const clump *c, const profile *p, double
     int64_t nx = sim->flat.nx, ny = sim->flat.ny;
     double least = 0.5 * (c->a + c->c) - hypot(0.5 * (c->a - c->c), c->b);
     double edge = (ksz ? p->end : p->edge) / sqrt(least);
-    edge = fmin(edge, 0.5 * (double)nx - 1);
+    edge = fmin(edge + 0.75, 0.5 * (double)nx - 1); /* half a pixel's diagonal */
     int64_t x0 = (int64_t)floor(c->x), y0 = (int64_t)floor(c->y), reach = (int64_t)ceil(edge) + 1;
     for (int64_t y = y0 - reach; y <= y0 + reach; y++) {
         for (int64_t x = x0 - reach; x <= x0 + reach; x++) {
@@ -76,7 +79,7 @@ static void paint(const sq_sim_mm *sim, const clump *c, const profile *p, double
             if (r > edge)
                 continue;
             map[wrap(y, ny) * nx + wrap(x, nx)] +=
-                factor * c->weight * mean_over_pixel(c, p, dx, dy, r < FINE, ksz);
+                factor * c->weight * mean_over_pixel(c, p, dx, dy, r, ksz);
         }
     }
 }
@@ -163,9 +166,9 @@ sq_status sq_mm_paint_halos(sq_sim_mm *sim, int64_t field, sq_mm_halo *halo, int
                      .tau = sim->config.velocity > 0 ? central_tau(sim, h, r500) : 0};
         int clumps = make_clumps(sim, h, &rng, c);
         for (int k = 0; k < clumps; k++) {
-            if (sim->config.tsz > 0)
+            if (y && sim->config.tsz > 0)
                 paint(sim, &c[k], &p, sim->config.tsz * boost, 0, y);
-            if (p.tau > 0)
+            if (ksz && p.tau > 0)
                 paint(sim, &c[k], &p, -tcmb * h->velocity / LIGHT, 1, ksz);
         }
     }
