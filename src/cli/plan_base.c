@@ -56,7 +56,7 @@ void sq_cli_plan_base_text(const sq_survey *survey, const sq_base_count *count, 
     for (int64_t t = 0; verbose && t < survey->ntile; t++) {
         if (!redone(count, t))
             continue;
-        printf("        %-15s ", survey->tile[t].name);
+        printf("        %-15s ", sq_tile_list_name(survey->tiles, t));
         print_reasons(count, t);
     }
 }

@@ -111,7 +111,7 @@ static void verify_release(session *s, const char *path, const sq_hash *expected
 static void check_input(session *s, const char *tile, const sq_file_identity *file)
 {
     struct stat info;
-    if (!file->path[0])
+    if (!file->path)
         return;
     if (stat(file->path, &info) != 0)
         sq_fail(SQ_ERR_CHANGED, "tile %s: %s: %s", tile, file->path, strerror(errno));
@@ -126,31 +126,34 @@ static void check_input(session *s, const char *tile, const sq_file_identity *fi
     show_error(s);
 }
 
+static sq_status check_tile(void *user, const sq_tile *tile)
+{
+    session *s = user;
+    s->total.tiles++;
+    if (!s->inputs)
+        return SQ_OK;
+    check_input(s, tile->name, &tile->psf);
+    check_input(s, tile->name, &tile->calibration);
+    for (int b = 0; b < tile->nband; b++) {
+        check_input(s, tile->name, &tile->band[b].image);
+        check_input(s, tile->name, &tile->band[b].mask);
+    }
+    return SQ_OK;
+}
+
 static void verify_index(session *s, const char *path)
 {
-    sq_tile *tile;
-    int64_t count;
-    int64_t before = s->problems;
+    int64_t tiles = s->total.tiles, before = s->problems;
     sq_verify_report report;
     if (sq_verify_sealed(path, show, s, &report) != SQ_OK && s->problems == before)
         show_error(s);
     add(s, &report);
-    if (sq_tile_index_read(path, &tile, &count) != SQ_OK) {
+    if (sq_tile_index_read(path, check_tile, s) != SQ_OK) {
         show_error(s);
         return;
     }
-    for (int64_t t = 0; s->inputs && t < count; t++) {
-        check_input(s, tile[t].name, &tile[t].psf);
-        check_input(s, tile[t].name, &tile[t].calibration);
-        for (int b = 0; b < tile[t].nband; b++) {
-            check_input(s, tile[t].name, &tile[t].band[b].image);
-            check_input(s, tile[t].name, &tile[t].band[b].mask);
-        }
-    }
-    s->total.tiles += count;
-    sq_tile_index_free(tile, count);
     if (s->problems == before)
-        printf("%s: index of %lld tiles%s: ok\n", path, (long long)count,
+        printf("%s: index of %lld tiles%s: ok\n", path, (long long)(s->total.tiles - tiles),
                s->inputs ? ", inputs unchanged" : "");
 }
 

@@ -26,7 +26,7 @@ typedef struct slot {
 } slot;
 
 struct sq_exposure {
-    sq_tile tile; /* a copy without the WCS headers' ownership */
+    sq_tile tile; /* a copy */
     int nband;
     char name[SQ_MAX_BANDS][8];
     slot slot[SQ_MAX_BANDS];
@@ -52,9 +52,9 @@ static const sq_tile_band *find_band(const sq_tile *tile, const char *name)
 static sq_status check_files(const sq_tile *tile)
 {
     sq_status rc = SQ_OK;
-    if (tile->psf.path[0])
+    if (tile->psf.path)
         SQ_TRY(sq_input_check(&tile->psf));
-    if (tile->calibration.path[0])
+    if (tile->calibration.path)
         SQ_TRY(sq_input_check(&tile->calibration));
 cleanup:
     return rc;
@@ -64,7 +64,7 @@ static sq_status open_shared(sq_exposure *e)
 {
     if (e->tile.format != SQ_TILE_LSST_EXPOSURE)
         return sq_sdss_field_open(&e->tile, &e->field);
-    if (!e->tile.psf.path[0])
+    if (!e->tile.psf.path)
         return sq_fail(SQ_ERR_DATA, "%s: no PSF side file", e->tile.name);
     return sq_psf_grid_open(e->tile.psf.path, &e->psf);
 }
@@ -113,7 +113,7 @@ static sq_status open_band(sq_exposure *e, const sq_tile_band *info, slot *s)
 {
     sq_status rc = SQ_OK;
     SQ_TRY(sq_input_check(&info->image));
-    if (info->mask.path[0])
+    if (info->mask.path)
         SQ_TRY(sq_input_check(&info->mask));
     if (e->field)
         SQ_TRY(sq_sdss_band_open(&e->tile, info, e->field, &s->band));
@@ -161,7 +161,7 @@ sq_status sq_exposure_open(const sq_tile *tile, const char *const *bands, int nb
         return sq_fail(SQ_ERR_USAGE, "%s: %d bands wanted, %d in the tile", tile->name, nband,
                        tile->nband);
     SQ_TRY(SQ_ALLOC(e, 1, "exposure"));
-    e->tile = *tile;
+    SQ_TRY(sq_tile_copy(tile, &e->tile));
     e->nband = nband;
     SQ_TRY(check_files(tile));
     const sq_tile_band *r = &e->tile.band[tile->reference];
@@ -190,7 +190,7 @@ sq_status sq_exposure_check(const sq_exposure *e)
         const sq_tile_band *info = e->slot[b].band ? e->slot[b].band->info : NULL;
         if (info)
             rc = sq_input_check(&info->image);
-        if (info && rc == SQ_OK && info->mask.path[0])
+        if (info && rc == SQ_OK && info->mask.path)
             rc = sq_input_check(&info->mask);
     }
     return rc;
@@ -210,6 +210,7 @@ void sq_exposure_close(sq_exposure *e)
     sq_psf_grid_close(e->psf);
     sq_free(e->scratch);
     sq_free(e->scratch_mask);
+    sq_tile_clear(&e->tile);
     sq_free(e);
 }
 

@@ -104,7 +104,7 @@ static sq_status read_band(const sq_tile *tile, sq_tile_band *band)
     SQ_TRY(keep_wcs(header, where, band));
     sq_cards_text(header, "CHECKSUM", band->image.checksum, sizeof band->image.checksum);
     sq_cards_text(header, "DATASUM", band->image.datasum, sizeof band->image.datasum);
-    if (band->mask.path[0])
+    if (band->mask.path)
         SQ_TRY(sq_input_identity(band->mask.path, &band->mask));
 cleanup:
     sq_free(header);
@@ -139,9 +139,9 @@ static sq_status check_parts(const sq_tile *tile)
                                       [SQ_TILE_LSST_EXPOSURE] = "PSF side"};
     if (tile->nband < 1 || tile->nband > SQ_MAX_BANDS)
         return sq_fail(SQ_ERR_DATA, "%s: no image", tile->name);
-    if (!tile->psf.path[0])
+    if (!tile->psf.path)
         return sq_fail(SQ_ERR_DATA, "%s: no %s file", tile->name, psf[tile->format]);
-    if (tile->format == SQ_TILE_SDSS_FPC && !tile->calibration.path[0])
+    if (tile->format == SQ_TILE_SDSS_FPC && !tile->calibration.path)
         return sq_fail(SQ_ERR_DATA, "%s: no tsField file", tile->name);
     return SQ_OK;
 }
@@ -156,7 +156,7 @@ sq_status sq_tile_headers(sq_tile *tile)
         SQ_TRY(read_band(tile, &tile->band[b]));
     }
     SQ_TRY(sq_input_identity(tile->psf.path, &tile->psf));
-    if (tile->calibration.path[0])
+    if (tile->calibration.path)
         SQ_TRY(sq_input_identity(tile->calibration.path, &tile->calibration));
     SQ_TRY(find_corners(tile));
 cleanup:
@@ -172,7 +172,7 @@ sq_status sq_tile_check(const sq_tile *tile)
         file[n++] = &tile->band[b].mask;
     }
     for (int i = 0; i < n; i++) {
-        sq_status rc = file[i]->path[0] ? sq_input_check(file[i]) : SQ_OK;
+        sq_status rc = file[i]->path ? sq_input_check(file[i]) : SQ_OK;
         if (rc != SQ_OK)
             return rc;
     }
@@ -181,7 +181,43 @@ sq_status sq_tile_check(const sq_tile *tile)
 
 void sq_tile_clear(sq_tile *tile)
 {
-    for (int b = 0; b < SQ_MAX_BANDS; b++)
+    sq_free(tile->psf.path);
+    sq_free(tile->calibration.path);
+    for (int b = 0; b < SQ_MAX_BANDS; b++) {
+        sq_free(tile->band[b].image.path);
+        sq_free(tile->band[b].mask.path);
         sq_free(tile->band[b].wcs_header);
+    }
     memset(tile, 0, sizeof *tile);
+}
+
+static sq_status copy_text(char **text)
+{
+    const char *from = *text;
+    *text = NULL;
+    return from ? sq_strdup(text, from) : SQ_OK;
+}
+
+/* Texts of the copy are the original's until they are copied: the first that fails must not leave
+ * any of those. */
+sq_status sq_tile_copy(const sq_tile *tile, sq_tile *out)
+{
+    sq_status rc = SQ_OK;
+    *out = *tile;
+    char **text[3 * SQ_MAX_BANDS + 2] = {&out->psf.path, &out->calibration.path};
+    int n = 2;
+    for (int b = 0; b < SQ_MAX_BANDS; b++) {
+        text[n++] = &out->band[b].image.path;
+        text[n++] = &out->band[b].mask.path;
+        text[n++] = &out->band[b].wcs_header;
+    }
+    for (int i = 0; i < n; i++) {
+        if (rc == SQ_OK)
+            rc = copy_text(text[i]);
+        else
+            *text[i] = NULL;
+    }
+    if (rc != SQ_OK)
+        sq_tile_clear(out);
+    return rc;
 }

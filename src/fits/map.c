@@ -211,7 +211,7 @@ sq_status sq_map_open(const char *path, const sq_map_options *options, sq_map **
     if (strlen(path) >= SQ_PATH_MAX)
         return sq_fail(SQ_ERR_USAGE, "%.200s...: path is too long", path);
     SQ_TRY(SQ_ALLOC(map, 1, "map"));
-    snprintf(map->info.file.path, sizeof map->info.file.path, "%s", path);
+    SQ_TRY(sq_strdup(&map->info.file.path, path));
     SQ_TRY(sq_input_identity(path, &map->info.file));
     SQ_TRY(sq_input_open_capped(path, SQ_INPUT_ALL, UNPACK_CAP, &map->input));
     SQ_TRY(find_healpix(map, &hdu));
@@ -244,6 +244,7 @@ void sq_map_close(sq_map *map)
     sq_wcs_destroy(map->wcs);
     sq_free(map->pixel);
     sq_free(map->row);
+    sq_free(map->info.file.path);
     sq_free(map);
 }
 

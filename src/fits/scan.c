@@ -236,47 +236,45 @@ static sq_tile_band *band_of(sq_tile *tile, const char *name)
     return NULL;
 }
 
-static void put_path(sq_file_identity *file, const found *f)
+static sq_status put_path(sq_file_identity *file, const found *f)
 {
-    if (file->path[0]) {
-        sq_warn("%s: left out, %s holds the same", f->path, file->path);
-        return;
-    }
-    snprintf(file->path, sizeof file->path, "%s", f->path);
+    if (!file->path)
+        return sq_strdup(&file->path, f->path);
+    sq_warn("%s: left out, %s holds the same", f->path, file->path);
+    return SQ_OK;
 }
 
-static void add_image(sq_tile *tile, const found *f)
+static sq_status add_image(sq_tile *tile, const found *f)
 {
     sq_tile_band *band = band_of(tile, f->band);
     if (!band && tile->nband < SQ_MAX_BANDS) {
         band = &tile->band[tile->nband++];
         snprintf(band->name, sizeof band->name, "%s", f->band);
     }
-    if (band)
-        put_path(&band->image, f);
+    return band ? put_path(&band->image, f) : SQ_OK;
 }
 
-/* Files first .. last - 1 share a key. The tile of one format out of them; 0 when it has no image.
- */
-static int build(const found *file, size_t first, size_t last, sq_tile_format format,
-                 const char *reference, sq_tile *tile)
+/* Files first .. last - 1 share a key. The tile of one format out of them; without a band when it
+ * has no image. */
+static sq_status build(const found *file, size_t first, size_t last, sq_tile_format format,
+                       const char *reference, sq_tile *tile)
 {
-    memset(tile, 0, sizeof *tile);
+    sq_status rc = SQ_OK;
     tile->format = format;
-    for (size_t k = first; k < last; k++) {
+    for (size_t k = first; k < last && rc == SQ_OK; k++) {
         const found *f = &file[k];
         if (f->format && f->format != format)
             continue;
         snprintf(tile->name, sizeof tile->name, "%s", f->name);
         sq_tile_band *band = f->part == PART_MASK ? band_of(tile, f->band) : NULL;
         if (f->part == PART_IMAGE)
-            add_image(tile, f);
+            rc = add_image(tile, f);
         else if (band)
-            put_path(&band->mask, f);
+            rc = put_path(&band->mask, f);
         else if (f->part == PART_PSF)
-            put_path(&tile->psf, f);
+            rc = put_path(&tile->psf, f);
         else if (f->part == PART_CALIBRATION)
-            put_path(&tile->calibration, f);
+            rc = put_path(&tile->calibration, f);
     }
     for (int b = 0; b < tile->nband; b++) {
         if (strcmp(tile->band[b].name, reference) == 0)
@@ -284,16 +282,16 @@ static int build(const found *file, size_t first, size_t last, sq_tile_format fo
     }
     if (tile->nband > 0 && !band_of(tile, reference))
         tile->reference = tile->nband / 2;
-    return tile->nband > 0;
+    return rc;
 }
 
 /* photoField serves all fields of its run and camcol, which follow it in the order of keys. */
-static void attach_run_table(const found *table, const found *file, sq_tile *tile)
+static sq_status attach_run_table(const found *table, const found *file, sq_tile *tile)
 {
     size_t length = table ? strlen(table->key) : 0;
-    if (table && tile->format == table->format && strncmp(file->key, table->key, length) == 0 &&
-        file->key[length] == '-')
-        put_path(&tile->calibration, table);
+    int serves = table && tile->format == table->format &&
+                 strncmp(file->key, table->key, length) == 0 && file->key[length] == '-';
+    return serves ? put_path(&tile->calibration, table) : SQ_OK;
 }
 
 static int by_name(const void *a, const void *b)
@@ -337,6 +335,7 @@ static void make_unique(sq_tile *tile, size_t count)
             memcpy(tile[k].name, name, sizeof name);
         }
     }
+    qsort(tile, count, sizeof *tile, by_name);
 }
 
 static sq_status list_all(const char *const *paths, int count, listing *l)
@@ -373,9 +372,12 @@ sq_status sq_tile_group(const char *const *paths, int count, const char *referen
             table = &file[k];
         for (int format = SQ_TILE_SDSS_FRAME; format <= SQ_TILE_LSST_EXPOSURE; format++) {
             SQ_TRY(SQ_GROW(tile, capacity, made + 1, "tiles"));
-            if (build(file, k, last, (sq_tile_format)format, reference ? reference : "r",
-                      &tile[made]))
-                attach_run_table(table, &file[k], &tile[made++]);
+            sq_tile *t = &tile[made++];
+            SQ_TRY(build(file, k, last, (sq_tile_format)format, reference ? reference : "r", t));
+            if (t->nband)
+                SQ_TRY(attach_run_table(table, &file[k], t));
+            else
+                sq_tile_clear(&tile[--made]);
         }
         k = last;
     }
@@ -384,6 +386,8 @@ sq_status sq_tile_group(const char *const *paths, int count, const char *referen
     *ntile = (int64_t)made;
     tile = NULL;
 cleanup:
+    for (size_t k = 0; tile && k < made; k++)
+        sq_tile_clear(&tile[k]);
     sq_free(tile);
     sq_free(file);
     clear_listing(&l);

@@ -258,7 +258,7 @@ sq_status sq_sdss_band_open(const sq_tile *tile, const sq_tile_band *info,
         SQ_TRY(read_calibration(b));
         SQ_TRY(read_sky(b));
     }
-    if (info->mask.path[0])
+    if (info->mask.path)
         SQ_TRY(sq_fpm_read(info->mask.path, tile->name, b->base.nx, b->base.ny, &b->mask));
     b->base.gain = b->gain / b->cal[b->base.nx / 2];
     b->base.hash = vectors_hash(b);

@@ -180,7 +180,7 @@ static sq_status open_psfield(const sq_tile *tile, sq_sdss_field *field)
     SQ_TRY(check_names(in, tile->name, 1));
     for (int b = 0; b < BANDS; b++)
         SQ_TRY(read_klpsf(in, b, &field->psf[b]));
-    if (!tile->calibration.path[0]) {
+    if (!tile->calibration.path) {
         SQ_TRY(sq_input_goto(in, FILTERS_HDU));
         SQ_TRY(read_noise(in, 0, field));
     }
@@ -256,12 +256,12 @@ sq_status sq_sdss_field_open(const sq_tile *tile, sq_sdss_field **out)
     sq_sdss_field *field = NULL;
     *out = NULL;
     SQ_TRY(SQ_ALLOC(field, 1, "SDSS field"));
-    if (!tile->psf.path[0])
+    if (!tile->psf.path)
         SQ_TRY(sq_fail(SQ_ERR_DATA, "%s: no psField file", tile->name));
-    if (tile->format == SQ_TILE_SDSS_FPC && !tile->calibration.path[0])
+    if (tile->format == SQ_TILE_SDSS_FPC && !tile->calibration.path)
         SQ_TRY(sq_fail(SQ_ERR_DATA, "%s: no tsField file", tile->name));
     SQ_TRY(open_psfield(tile, field));
-    if (tile->calibration.path[0])
+    if (tile->calibration.path)
         SQ_TRY(open_calibration(tile, field));
     *out = field;
     field = NULL;

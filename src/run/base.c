@@ -34,6 +34,8 @@ typedef struct old_record {
     char segment[SQ_SEGMENT_NAME];
 } old_record;
 
+enum { SAME_GEOMETRY = 1, SAME_FILES = 2 };
+
 typedef struct old_release {
     const sq_survey *survey; /* the present one */
     const char *path;
@@ -46,6 +48,7 @@ typedef struct old_release {
     char *name;                     /* [tiles][SQ_NAME_MAX] */
     char *geometry, *files;         /* [tiles][HEX]; NULL for maps */
     int64_t *now;                   /* [tiles] number in the present survey, -1: none */
+    uint8_t *same; /* [tiles] SAME_GEOMETRY and SAME_FILES where the present survey has them */
     uint64_t *first[SQ_MAX_PHASES]; /* [max(tiles, 1)] least patch */
     sq_hash phase_hash[SQ_MAX_PHASES];
     /* Where its records are. */
@@ -60,7 +63,7 @@ static void clear_old(old_release *o)
 {
     void *const all[] = {o->phase,  o->realisation, o->tile,     o->state, o->patch,
                          o->input,  o->name,        o->geometry, o->files, o->now,
-                         o->record, o->offset,      o->length};
+                         o->record, o->offset,      o->length,   o->same};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         sq_free(all[i]);
     for (int p = 0; p < SQ_MAX_PHASES; p++)
@@ -277,29 +280,32 @@ static sq_status find_records(old_release *o)
 
 /* ---- Its tasks among those of the present survey ---- */
 
+typedef struct named_tile {
+    const char *name;
+    int64_t tile;
+} named_tile;
+
 static int by_name(const void *a, const void *b)
 {
-    const sq_tile *const *x = a, *const *y = b;
-    return strcmp((*x)->name, (*y)->name);
+    return strcmp(((const named_tile *)a)->name, ((const named_tile *)b)->name);
 }
 
 static sq_status match_tiles(old_release *o)
 {
     sq_status rc = SQ_OK;
     const sq_survey *s = o->survey;
-    const sq_tile **sorted = NULL;
+    named_tile *sorted = NULL;
     SQ_TRY(SQ_ALLOC(o->now, o->tiles + 1, "tiles of the base"));
     SQ_TRY(SQ_ALLOC(sorted, s->ntile + 1, "tiles of the base"));
     for (int64_t t = 0; t < s->ntile; t++)
-        sorted[t] = &s->tile[t];
+        sorted[t] = (named_tile){sq_tile_list_name(s->tiles, t), t};
     qsort(sorted, (size_t)s->ntile, sizeof *sorted, by_name);
     for (int64_t t = 0; t < o->tiles; t++) {
-        sq_tile wanted = {.format = SQ_TILE_SDSS_FRAME};
-        const sq_tile *key = &wanted, **found;
-        snprintf(wanted.name, sizeof wanted.name, "%.*s", SQ_NAME_MAX - 1,
-                 o->name + t * SQ_NAME_MAX);
+        char name[SQ_NAME_MAX];
+        named_tile key = {.name = name}, *found;
+        snprintf(name, sizeof name, "%.*s", SQ_NAME_MAX - 1, o->name + t * SQ_NAME_MAX);
         found = bsearch(&key, sorted, (size_t)s->ntile, sizeof *sorted, by_name);
-        o->now[t] = found ? *found - s->tile : -1;
+        o->now[t] = found ? found->tile : -1;
     }
     if (!o->tiles && !s->ntile)
         o->now[0] = 0;
@@ -335,7 +341,27 @@ static int same_text(const char *hex, sq_hash hash)
 {
     char text[SQ_HASH_TEXT];
     sq_hash_text(hash, text);
-    return hex && memcmp(hex, text, HEX) == 0;
+    return memcmp(hex, text, HEX) == 0;
+}
+
+/* What has stayed of the tiles that the present survey has. */
+static sq_status compare_tiles(old_release *o)
+{
+    sq_status rc = SQ_OK;
+    SQ_TRY(SQ_ALLOC(o->same, o->tiles + 1, "tiles of the base"));
+    for (int64_t t = 0; t < o->tiles && o->geometry && o->files; t++) {
+        sq_tile tile;
+        if (o->now[t] < 0)
+            continue;
+        SQ_TRY(sq_tile_list_get(o->survey->tiles, o->now[t], &tile));
+        o->same[t] = (same_text(o->geometry + t * HEX, sq_tile_geometry_hash(&tile))
+                          ? SAME_GEOMETRY
+                          : 0) |
+                     (same_text(o->files + t * HEX, sq_tile_files_hash(&tile)) ? SAME_FILES : 0);
+        sq_tile_clear(&tile);
+    }
+cleanup:
+    return rc;
 }
 
 /* Where the record of row i lies. */
@@ -356,17 +382,15 @@ static int find_place(const old_release *o, int64_t i, sq_base_entry *e)
     return 1;
 }
 
-/* What becomes of row i, whose tile is `now` in the present survey. Fills *e when it may be taken
+/* What becomes of row i, which is `patch` in the present survey. Fills *e when it may be taken
  * over. */
-static sq_base_reason judge(const old_release *o, int64_t i, uint32_t now, uint64_t patch,
-                            sq_base_entry *e)
+static sq_base_reason judge(const old_release *o, int64_t i, uint64_t patch, sq_base_entry *e)
 {
     const sq_survey *s = o->survey;
     char text[SQ_HASH_TEXT] = "";
     if (o->differs != SQ_BASE_SAME)
         return o->differs;
-    if (s->ntile &&
-        !same_text(o->geometry + (int64_t)o->tile[i] * HEX, sq_tile_geometry_hash(&s->tile[now])))
+    if (s->ntile && !(o->same[o->tile[i]] & SAME_GEOMETRY))
         return SQ_BASE_INPUT;
     if (o->state[i] != SQ_TASK_DONE)
         return SQ_BASE_FAILED;
@@ -377,8 +401,7 @@ static sq_base_reason judge(const old_release *o, int64_t i, uint32_t now, uint6
     memcpy(text, o->input + i * HEX, HEX);
     if (sq_hash_parse(text, &e->input) != SQ_OK || !find_place(o, i, e))
         return SQ_BASE_LOST;
-    e->same_files = s->ntile && same_text(o->files + (int64_t)o->tile[i] * HEX,
-                                          sq_tile_files_hash(&s->tile[now]));
+    e->same_files = s->ntile && o->same[o->tile[i]] & SAME_FILES;
     return e->same_files ? SQ_BASE_SAME : SQ_BASE_CHECK;
 }
 
@@ -400,7 +423,7 @@ static sq_status match_tasks(const old_release *o, entry_list *list, sq_base_cou
         if (patch >= s->base[p][now + 1])
             continue;
         SQ_TRY(SQ_GROW(list->entry, list->capacity, list->count + 1, "entries of the base"));
-        sq_base_reason reason = judge(o, i, (uint32_t)now, patch, &list->entry[list->count]);
+        sq_base_reason reason = judge(o, i, patch, &list->entry[list->count]);
         count->tile[reason][now]++;
         list->count += reason == SQ_BASE_SAME || reason == SQ_BASE_CHECK;
     }
@@ -464,6 +487,7 @@ sq_status sq_base_make(const sq_survey *survey, const char *release, const char 
     SQ_TRY(read_release(&o));
     SQ_TRY(find_records(&o));
     SQ_TRY(match_tiles(&o));
+    SQ_TRY(compare_tiles(&o));
     SQ_TRY(number_patches(&o));
     SQ_TRY(match_tasks(&o, &list, count));
     count_new(survey, count);
@@ -549,6 +573,17 @@ const sq_base_entry *sq_base_find(const sq_base *b, int phase, uint64_t index)
     return entry && entry->length ? entry : NULL;
 }
 
+static sq_status check_tile(const sq_survey *s, uint32_t number)
+{
+    sq_tile tile;
+    sq_status rc = sq_tile_list_get(s->tiles, number, &tile);
+    if (rc != SQ_OK)
+        return rc;
+    rc = sq_tile_check(&tile);
+    sq_tile_clear(&tile);
+    return rc;
+}
+
 int sq_base_trusts(sq_base *b, const sq_base_entry *e)
 {
     if (!e->same_files)
@@ -558,7 +593,7 @@ int sq_base_trusts(sq_base *b, const sq_base_entry *e)
     if (!b->looked || b->tile != tile) {
         b->looked = 1;
         b->tile = tile;
-        b->trusted = sq_tile_check(&b->survey->tile[tile]) == SQ_OK;
+        b->trusted = check_tile(b->survey, tile) == SQ_OK;
         sq_error_clear();
     }
     return b->trusted;

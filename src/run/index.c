@@ -1,23 +1,12 @@
 #include "run/index.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "sky/wcs.h"
 #include "store/tile_index.h"
-
-enum { MESSAGE = 512 };
-
-/* What a rank sends back for a tile, followed by the WCS headers of its bands. */
-typedef struct answer {
-    sq_tile tile;
-    int64_t header[SQ_MAX_BANDS]; /* bytes with the terminator, 0 without */
-    int32_t status, padding;
-    char message[MESSAGE];
-} answer;
 
 typedef struct buffer {
     char *data;
@@ -29,7 +18,8 @@ static sq_status append(buffer *b, const void *data, size_t size)
     sq_status rc = SQ_GROW(b->data, b->capacity, b->size + size, "tile headers");
     if (rc != SQ_OK)
         return rc;
-    memcpy(b->data + b->size, data, size);
+    if (size)
+        memcpy(b->data + b->size, data, size);
     b->size += size;
     return SQ_OK;
 }
@@ -54,111 +44,161 @@ cleanup:
     return rc;
 }
 
-static sq_status answer_tile(sq_tile *tile, buffer *out)
+/* A tile that is left out. */
+typedef struct bad_tile {
+    char name[SQ_NAME_MAX], message[512];
+    int32_t status, padding;
+} bad_tile;
+
+/* What a rank makes of its share. */
+typedef struct answer {
+    sq_tile_list *tiles; /* good ones, in the order of the share */
+    buffer bad;          /* of bad_tile */
+} answer;
+
+static sq_status answer_tile(sq_tile *tile, answer *out)
 {
-    sq_status rc = SQ_OK;
-    answer *a = NULL;
-    SQ_TRY(SQ_ALLOC(a, 1, "tile headers"));
+    bad_tile bad = {.padding = 0};
     sq_error_clear();
-    a->status = (int32_t)read_tile(tile);
-    if (a->status == SQ_ERR_NOMEM) {
-        rc = SQ_ERR_NOMEM;
-        goto cleanup;
+    sq_status rc = read_tile(tile);
+    if (rc == SQ_OK)
+        return sq_tile_list_add(out->tiles, tile);
+    if (rc == SQ_ERR_NOMEM)
+        return rc;
+    bad.status = (int32_t)rc;
+    snprintf(bad.name, sizeof bad.name, "%s", tile->name);
+    snprintf(bad.message, sizeof bad.message, "%.511s", sq_error());
+    return append(&out->bad, &bad, sizeof bad);
+}
+
+static sq_status answer_share(const sq_tile_list *share, answer *out)
+{
+    sq_status rc = SQ_OK;
+    sq_tile tile = {.nband = 0};
+    SQ_TRY(sq_tile_list_create(&out->tiles));
+    for (int64_t t = 0; t < sq_tile_list_count(share); t++) {
+        SQ_TRY(sq_tile_list_get(share, t, &tile));
+        SQ_TRY(answer_tile(&tile, out));
+        sq_tile_clear(&tile);
     }
-    if (a->status != SQ_OK)
-        snprintf(a->message, sizeof a->message, "%.*s", MESSAGE - 1, sq_error());
-    a->tile = *tile;
-    for (int b = 0; b < tile->nband; b++) {
-        a->tile.band[b].wcs_header = NULL;
-        if (a->status == SQ_OK)
-            a->header[b] = (int64_t)strlen(tile->band[b].wcs_header) + 1;
-    }
-    SQ_TRY(append(out, a, sizeof *a));
-    for (int b = 0; b < tile->nband && a->status == SQ_OK; b++)
-        SQ_TRY(append(out, tile->band[b].wcs_header, (size_t)a->header[b]));
+    SQ_TRY(sq_tile_list_finish(out->tiles));
 cleanup:
-    sq_free(a);
+    sq_tile_clear(&tile);
     return rc;
 }
 
-/* Each rank's contiguous share of the tiles that rank 0 has. */
+/* Rank 0: a contiguous share of the tiles for every rank, one behind the other. */
+static sq_status cut_shares(const sq_tile *tile, int64_t ntile, int ranks, buffer *out,
+                            size_t *offset, size_t *bytes)
+{
+    sq_status rc = SQ_OK;
+    sq_tile_list *list = NULL;
+    for (int r = 0; r < ranks; r++) {
+        const void *data;
+        SQ_TRY(sq_tile_list_create(&list));
+        for (int64_t t = ntile * r / ranks; t < ntile * (r + 1) / ranks; t++)
+            SQ_TRY(sq_tile_list_add(list, &tile[t]));
+        SQ_TRY(sq_tile_list_finish(list));
+        sq_tile_list_bytes(list, &data, &bytes[r]);
+        offset[r] = out->size;
+        SQ_TRY(append(out, data, bytes[r]));
+        sq_tile_list_destroy(list);
+        list = NULL;
+    }
+cleanup:
+    sq_tile_list_destroy(list);
+    return rc;
+}
+
+/* The share of this rank of the tiles that rank 0 has found. */
 static sq_status share_tiles(const sq_comm *comm, const sq_tile *tile, int64_t ntile,
-                             sq_tile **mine, int64_t *count)
+                             sq_tile_list **share)
 {
-    sq_status rc = SQ_OK;
-    int size = sq_comm_size(comm), rank = sq_comm_rank(comm);
-    size_t *offset = NULL, *bytes = NULL, *from = NULL;
+    sq_status rc = SQ_OK, mine = SQ_OK;
+    int size = sq_comm_size(comm);
+    size_t *number = NULL; /* [3][size]: offsets, bytes, bytes received */
+    buffer shares = {0};
     void *received = NULL;
-    sq_status mem = SQ_OK;
-    SQ_TRY(sq_comm_broadcast(comm, 0, &ntile, sizeof ntile));
-    if ((mem = SQ_ALLOC(offset, size, "shares")) == SQ_OK &&
-        (mem = SQ_ALLOC(bytes, size, "shares")) == SQ_OK)
-        mem = SQ_ALLOC(from, size, "shares");
-    SQ_TRY(sq_comm_agree(comm, mem));
-    for (int r = 0; r < size && rank == 0; r++) {
-        int64_t first = ntile * r / size, end = ntile * (r + 1) / size;
-        offset[r] = (size_t)first * sizeof *tile;
-        bytes[r] = (size_t)(end - first) * sizeof *tile;
-    }
-    SQ_TRY(sq_comm_exchange(comm, tile, offset, bytes, &received, from));
-    *mine = received;
-    *count = ntile * (rank + 1) / size - ntile * rank / size;
+    SQ_TRY_ALL(comm, SQ_ALLOC(number, 3 * size, "shares"));
+    if (sq_comm_rank(comm) == 0)
+        mine = cut_shares(tile, ntile, size, &shares, number, number + size);
+    SQ_TRY(sq_comm_agree(comm, mine));
+    SQ_TRY(sq_comm_exchange(comm, shares.data, number, number + size, &received,
+                            number + 2 * size));
+    mine = sq_tile_list_open(received, number[2 * size], share);
+    SQ_TRY(sq_comm_agree(comm, mine));
 cleanup:
-    sq_free(offset);
-    sq_free(bytes);
-    sq_free(from);
+    sq_free(number);
+    sq_free(shares.data);
     return rc;
 }
 
-/* Rank 0: the good tiles of all answers, which come in the order of the listing. */
-static sq_status collect(const char *data, size_t size, sq_tile_problem problem, void *user,
-                         sq_tile **tile, int64_t *good, int64_t *bad)
+/* Rank 0: the lists of all ranks from their bytes. */
+static sq_status open_lists(const char *data, const size_t *size, int ranks, sq_tile_list **list,
+                            int64_t *tiles)
 {
     sq_status rc = SQ_OK;
-    size_t at = 0, capacity = 0;
-    answer *a = NULL;
-    SQ_TRY(SQ_ALLOC(a, 1, "tile headers"));
-    while (at < size) {
-        memcpy(a, data + at, sizeof *a);
-        at += sizeof *a;
-        if (a->status != SQ_OK) {
-            (*bad)++;
-            if (problem)
-                problem(user, a->tile.name, (sq_status)a->status, a->message);
-            continue;
-        }
-        SQ_TRY(SQ_GROW(*tile, capacity, *good + 1, "tiles"));
-        sq_tile *t = &(*tile)[(*good)++];
-        *t = a->tile;
-        for (int b = 0; b < t->nband; b++) {
-            SQ_TRY(sq_strdup(&t->band[b].wcs_header, data + at));
-            at += (size_t)a->header[b];
-        }
+    for (int r = 0; r < ranks; data += size[r++]) {
+        void *copy;
+        SQ_TRY(sq_alloc(&copy, size[r], 1, "tiles"));
+        memcpy(copy, data, size[r]);
+        SQ_TRY(sq_tile_list_open(copy, size[r], &list[r]));
+        *tiles += sq_tile_list_count(list[r]);
     }
 cleanup:
-    sq_free(a);
     return rc;
 }
 
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(((const sq_tile *)a)->name, ((const sq_tile *)b)->name);
-}
-
-static sq_status write_index(const char *data, size_t size, const char *out,
-                             sq_tile_problem problem, void *user, sq_index_report *report)
+/* Shares are contiguous in the order of the names: so are the lists of the ranks. */
+static sq_status write_index(const char *data, const size_t *size, int ranks, const char *out,
+                             sq_index_report *report)
 {
     sq_status rc = SQ_OK;
-    sq_tile *tile = NULL;
-    SQ_TRY(collect(data, size, problem, user, &tile, &report->tiles, &report->bad));
-    if (!report->tiles) {
-        rc = sq_fail(SQ_ERR_DATA, "no tile could be read (%lld found)", (long long)report->bad);
-        goto cleanup;
-    }
-    qsort(tile, (size_t)report->tiles, sizeof *tile, by_name);
-    SQ_TRY(sq_tile_index_write(out, tile, report->tiles));
+    sq_tile_list **list = NULL;
+    SQ_TRY(SQ_ALLOC(list, ranks, "tiles"));
+    SQ_TRY(open_lists(data, size, ranks, list, &report->tiles));
+    if (!report->tiles)
+        SQ_TRY(sq_fail(SQ_ERR_DATA, "no tile could be read (%lld found)", (long long)report->bad));
+    SQ_TRY(sq_tile_index_write(out, (const sq_tile_list *const *)list, ranks));
 cleanup:
-    sq_tile_index_free(tile, report->tiles);
+    for (int r = 0; list && r < ranks; r++)
+        sq_tile_list_destroy(list[r]);
+    sq_free(list);
+    return rc;
+}
+
+static void tell_problems(const char *data, size_t size, sq_tile_problem problem, void *user,
+                          sq_index_report *report)
+{
+    for (size_t at = 0; at < size; at += sizeof(bad_tile), report->bad++) {
+        bad_tile bad;
+        memcpy(&bad, data + at, sizeof bad);
+        if (problem)
+            problem(user, bad.name, (sq_status)bad.status, bad.message);
+    }
+}
+
+/* Rank 0 gets all answers and writes them down. */
+static sq_status collect(const sq_comm *comm, const answer *a, const char *out,
+                         sq_tile_problem problem, void *user, sq_index_report *report)
+{
+    sq_status rc = SQ_OK, mine = SQ_OK;
+    const void *data;
+    void *all = NULL, *bad = NULL;
+    size_t size, total, bad_total, *sizes = NULL;
+    SQ_TRY_ALL(comm, SQ_ALLOC(sizes, sq_comm_size(comm), "tiles"));
+    sq_tile_list_bytes(a->tiles, &data, &size);
+    SQ_TRY(sq_comm_gather(comm, a->bad.data, a->bad.size, &bad, &bad_total, NULL));
+    SQ_TRY(sq_comm_gather(comm, data, size, &all, &total, sizes));
+    if (sq_comm_rank(comm) == 0) {
+        tell_problems(bad, bad_total, problem, user, report);
+        mine = write_index(all, sizes, sq_comm_size(comm), out, report);
+    }
+    SQ_TRY(sq_comm_agree(comm, mine));
+cleanup:
+    sq_free(sizes);
+    sq_free(all);
+    sq_free(bad);
     return rc;
 }
 
@@ -167,34 +207,26 @@ sq_status sq_index_build(const sq_comm *comm, const char *const *paths, int coun
                          void *user, sq_index_report *report)
 {
     sq_status rc = SQ_OK, mine = SQ_OK;
-    sq_tile *listed = NULL, *share = NULL;
-    int64_t nlisted = 0, nshare = 0;
-    buffer answers = {0};
-    void *all = NULL;
-    size_t total = 0;
+    sq_tile *listed = NULL;
+    sq_tile_list *share = NULL;
+    int64_t nlisted = 0;
+    answer a = {.tiles = NULL};
     double start = sq_now();
     *report = (sq_index_report){0};
     if (sq_comm_rank(comm) == 0)
         mine = sq_tile_group(paths, count, reference, &listed, &nlisted);
     SQ_TRY(sq_comm_agree(comm, mine));
-    SQ_TRY(share_tiles(comm, listed, nlisted, &share, &nshare));
-    for (int64_t t = 0; t < nshare && mine == SQ_OK; t++) {
-        mine = answer_tile(&share[t], &answers);
-        sq_tile_clear(&share[t]);
-    }
-    SQ_TRY(sq_comm_agree(comm, mine));
-    SQ_TRY(sq_comm_gather(comm, answers.data, answers.size, &all, &total, NULL));
-    if (sq_comm_rank(comm) == 0)
-        mine = write_index(all, total, out, problem, user, report);
-    SQ_TRY(sq_comm_agree(comm, mine));
+    SQ_TRY(share_tiles(comm, listed, nlisted, &share));
+    SQ_TRY(sq_comm_agree(comm, answer_share(share, &a)));
+    SQ_TRY(collect(comm, &a, out, problem, user, report));
     report->seconds = sq_now() - start;
     SQ_TRY(sq_comm_broadcast(comm, 0, report, sizeof *report));
 cleanup:
     for (int64_t t = 0; listed && t < nlisted; t++)
         sq_tile_clear(&listed[t]);
     sq_free(listed);
-    sq_free(share);
-    sq_free(answers.data);
-    sq_free(all);
+    sq_tile_list_destroy(share);
+    sq_tile_list_destroy(a.tiles);
+    sq_free(a.bad.data);
     return rc;
 }

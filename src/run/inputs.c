@@ -94,13 +94,19 @@ static void tell_tile(inputs *in, uint32_t part, const sq_task *task, const char
         complain(in, "patch %llu: %s", (unsigned long long)task->patch, what);
         return;
     }
-    const sq_tile *tile = &in->survey->tile[part];
-    for (int b = 0; b < tile->nband; b++) {
+    sq_tile tile;
+    const char *name = sq_tile_list_name(in->survey->tiles, part);
+    if (sq_tile_list_get(in->survey->tiles, part, &tile) != SQ_OK) {
+        complain(in, "tile %s: patch %llu: %s", name, (unsigned long long)task->patch, what);
+        return;
+    }
+    for (int b = 0; b < tile.nband; b++) {
         size_t used = strlen(files);
         snprintf(files + used, sizeof files - used, "%s%s", b ? ", " : "",
-                 tile->band[b].image.path);
+                 tile.band[b].image.path);
     }
-    complain(in, "tile %s (%s): patch %llu: %s", tile->name, files, (unsigned long long)task->patch,
+    sq_tile_clear(&tile);
+    complain(in, "tile %s (%s): patch %llu: %s", name, files, (unsigned long long)task->patch,
              what);
 }
 

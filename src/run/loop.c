@@ -72,7 +72,7 @@ static const char *patch_name(const control *c, int phase, uint64_t index, char 
     sq_task task = sq_survey_task(c->survey, phase, index);
     uint32_t tile = sq_survey_tile_of(c->survey, phase, task.patch);
     if (c->survey->ntile)
-        snprintf(out, size, "tile %s, patch %llu", c->survey->tile[tile].name,
+        snprintf(out, size, "tile %s, patch %llu", sq_tile_list_name(c->survey->tiles, tile),
                  (unsigned long long)task.patch);
     else
         snprintf(out, size, "patch %llu, realisation %u", (unsigned long long)task.patch,

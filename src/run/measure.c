@@ -19,7 +19,7 @@ sq_status sq_measure_phase(const sq_survey *s, int phase, sq_phase_cost *cost)
         uint64_t count = s->base[phase][t + 1] - s->base[phase][t];
         if (count != last) {
             sq_tiling *tiling = NULL;
-            SQ_TRY(sq_survey_tiling(s, phase, t, &tiling));
+            SQ_TRY(sq_survey_tiling(s, phase, t, NULL, &tiling));
             overhead = sq_tiling_overhead(tiling);
             sq_tiling_destroy(tiling);
             last = count;

@@ -10,16 +10,19 @@
 #include "base/mem.h"
 #include "run/present.h"
 
-enum { SLOTS = 2, TILINGS = SLOTS + 1 };
+enum { SLOTS = 2, TILES = SLOTS + 1 };
 
 typedef enum slot_state { FREE, ASKED, READING, READ, IN_USE } slot_state;
 
-typedef struct shared_tiling {
-    sq_tiling *tiling;
+/* What the patches of a tile have in common. */
+typedef struct shared_tile {
+    sq_tiling *tiling; /* NULL: free */
+    const sq_wcs *wcs; /* taken from the survey's pool; NULL for maps */
+    sq_tile info;      /* none for maps */
     int phase;
     uint32_t tile;
     uint64_t used; /* for the choice of the one to drop */
-} shared_tiling;
+} shared_tile;
 
 struct prefetch {
     const sq_survey *survey;
@@ -34,7 +37,7 @@ struct prefetch {
     /* Of the reading thread. */
     sq_exposure *exposure;
     uint32_t exposure_tile;
-    shared_tiling tilings[TILINGS];
+    shared_tile tiles[TILES];
     uint64_t clock;
 };
 
@@ -57,16 +60,41 @@ static int tiling_in_use(const prefetch *p, const sq_tiling *tiling)
     return 0;
 }
 
-/* The tiling of a tile: kept as long as an input refers to it. */
-static sq_status get_tiling(prefetch *p, int phase, uint32_t tile, sq_tiling **out)
+static void drop_tile(prefetch *p, shared_tile *s)
 {
-    shared_tiling *oldest = NULL;
+    sq_tiling_destroy(s->tiling);
+    if (s->wcs)
+        sq_wcs_pool_give(p->survey->wcs, s->tile);
+    sq_tile_clear(&s->info);
+    *s = (shared_tile){.phase = 0};
+}
+
+static sq_status make_tile(prefetch *p, int phase, uint32_t tile, shared_tile *s)
+{
+    sq_status rc = SQ_OK;
+    const sq_survey *survey = p->survey;
+    *s = (shared_tile){.phase = phase, .tile = tile, .used = ++p->clock};
+    if (survey->d.footprint == SQ_FOOTPRINT_TILES) {
+        SQ_TRY(sq_tile_list_get(survey->tiles, tile, &s->info));
+        SQ_TRY(sq_wcs_pool_take(survey->wcs, tile, &s->wcs));
+    }
+    SQ_TRY(sq_survey_tiling(survey, phase, tile, s->wcs, &s->tiling));
+cleanup:
+    if (rc != SQ_OK)
+        drop_tile(p, s);
+    return rc;
+}
+
+/* A tile's tiling and description: kept as long as an input refers to them. */
+static sq_status get_tile(prefetch *p, int phase, uint32_t tile, const shared_tile **out)
+{
+    shared_tile *oldest = NULL;
     pthread_mutex_lock(&p->lock);
-    for (int i = 0; i < TILINGS; i++) {
-        shared_tiling *s = &p->tilings[i];
+    for (int i = 0; i < TILES; i++) {
+        shared_tile *s = &p->tiles[i];
         if (s->tiling && s->phase == phase && s->tile == tile) {
             s->used = ++p->clock;
-            *out = s->tiling;
+            *out = s;
             pthread_mutex_unlock(&p->lock);
             return SQ_OK;
         }
@@ -74,18 +102,12 @@ static sq_status get_tiling(prefetch *p, int phase, uint32_t tile, sq_tiling **o
             oldest = s;
     }
     pthread_mutex_unlock(&p->lock);
-    sq_tiling_destroy(oldest->tiling);
-    *oldest = (shared_tiling){.used = ++p->clock};
-    sq_status rc = sq_survey_tiling(p->survey, phase, tile, &oldest->tiling);
-    if (rc != SQ_OK)
-        return rc;
-    oldest->phase = phase;
-    oldest->tile = tile;
-    *out = oldest->tiling;
-    return SQ_OK;
+    drop_tile(p, oldest);
+    *out = oldest;
+    return make_tile(p, phase, tile, oldest);
 }
 
-static sq_status open_tile(prefetch *p, uint32_t tile)
+static sq_status open_tile(prefetch *p, uint32_t tile, const sq_tile *info)
 {
     const sq_probe_description *d = &p->survey->d;
     const char *band[SQ_MAX_BANDS];
@@ -95,8 +117,7 @@ static sq_status open_tile(prefetch *p, uint32_t tile)
     p->exposure = NULL;
     for (int b = 0; b < d->nband; b++)
         band[b] = d->band[b];
-    sq_status rc =
-        sq_exposure_open(&p->survey->tile[tile], band, d->nband, d->allow_missing, &p->exposure);
+    sq_status rc = sq_exposure_open(info, band, d->nband, d->allow_missing, &p->exposure);
     if (rc != SQ_OK)
         return rc;
     p->exposure_tile = tile;
@@ -109,17 +130,18 @@ static sq_status read_item(prefetch *p, prefetched *item)
     const sq_survey *s = p->survey;
     sq_place *place = &item->place;
     uint32_t tile = sq_survey_tile_of(s, item->task.phase, item->task.patch);
-    SQ_TRY(get_tiling(p, item->task.phase, tile, &item->tiling));
-    place->tiling = item->tiling;
+    const shared_tile *shared;
+    SQ_TRY(get_tile(p, item->task.phase, tile, &shared));
+    place->tiling = item->tiling = shared->tiling;
     place->tile = tile;
     SQ_TRY(sq_tiling_patch(item->tiling, item->task.patch - s->base[item->task.phase][tile],
                            &place->patch));
     place->patch.id = item->task.patch;
     place->owner = s->owner;
     if (s->d.footprint == SQ_FOOTPRINT_TILES) {
-        place->info = &s->tile[tile];
-        place->wcs = s->wcs[tile];
-        SQ_TRY(open_tile(p, tile));
+        place->info = &shared->info;
+        place->wcs = shared->wcs;
+        SQ_TRY(open_tile(p, tile, &shared->info));
         place->exposure = p->exposure;
     }
     SQ_TRY(s->config->cls->read(s->self, &item->task, place, &item->input, &item->input_hash));
@@ -283,8 +305,8 @@ void sq_prefetch_destroy(prefetch *p)
     pthread_mutex_unlock(&p->lock);
     pthread_join(p->thread, NULL);
     sq_exposure_close(p->exposure);
-    for (int i = 0; i < TILINGS; i++)
-        sq_tiling_destroy(p->tilings[i].tiling);
+    for (int i = 0; i < TILES; i++)
+        drop_tile(p, &p->tiles[i]);
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->to_read);
     pthread_cond_destroy(&p->was_read);

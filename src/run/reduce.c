@@ -90,8 +90,7 @@ static sq_status find_tasks(execution *x, sq_merge *merge, settled_tasks *tasks)
     merge->task = get_task;
     merge->tasks = tasks;
     merge->ntask = (int64_t)x->verdict->total;
-    merge->tile = x->survey->tile;
-    merge->ntile = x->survey->ntile;
+    merge->tiles = x->survey->tiles;
 cleanup:
     return rc;
 }

@@ -131,7 +131,7 @@ static sq_status choose_tiles(const execution *x, const char *names, choice *c)
     for (char *name = strtok_r(copy, ",", &save); name; name = strtok_r(NULL, ",", &save)) {
         int found = 0;
         for (int64_t t = 0; t < s->ntile; t++) {
-            if (fnmatch(name, s->tile[t].name, 0) == 0)
+            if (fnmatch(name, sq_tile_list_name(s->tiles, t), 0) == 0)
                 c->tile[t] = found = 1;
         }
         if (!found)

@@ -184,7 +184,7 @@ static sq_status make_survey(execution *x)
     char path[SQ_PATH_MAX];
     const char *index;
     SQ_TRY(find_index(x, path, &index));
-    SQ_TRY(sq_comm_agree(x->comm, sq_survey_create(x->comm, x->config, index, &x->survey)));
+    SQ_TRY(sq_survey_create(x->comm, x->config, index, &x->survey));
     if (x->options->part)
         SQ_TRY(sq_part_take(x->survey, x->options->part, x->options->parts));
     SQ_TRY(check_same(x));

@@ -9,21 +9,14 @@
 #include "run/yaml.h"
 #include "store/tile_index.h"
 
+enum { WCS_KEPT = 256 };
+
 const char *sq_survey_software(void)
 {
     static char text[256];
     if (!text[0])
         snprintf(text, sizeof text, "skyquilt %s, %s", SQ_VERSION, sq_nn_version());
     return text;
-}
-
-static int named(const sq_config_texts *names, const char *name)
-{
-    for (unsigned i = 0; i < names->count; i++) {
-        if (strcmp(names->value[i], name) == 0)
-            return 1;
-    }
-    return 0;
 }
 
 static int in_region(const double *box, double ra, double dec)
@@ -55,63 +48,162 @@ static int touches(const sq_wcs *wcs, int64_t nx, int64_t ny, const double *box)
     return 0;
 }
 
-/* Solve the WCS of every tile and keep the tiles that are asked for. */
-static sq_status select_tiles(sq_survey *s)
+static sq_status solve(const sq_tile *tile, sq_wcs **out)
+{
+    const sq_tile_band *band = &tile->band[tile->reference];
+    if (!band->wcs_header)
+        return sq_fail(SQ_ERR_CORRUPT, "tile %s: no image with a WCS", tile->name);
+    return sq_wcs_from_header(band->wcs_header, tile->name, out);
+}
+
+/* For the pool. */
+static sq_status solve_number(void *user, uint32_t number, sq_wcs **out)
+{
+    const sq_survey *s = user;
+    sq_tile tile;
+    sq_status rc = sq_tile_list_get(s->tiles, number, &tile);
+    if (rc != SQ_OK)
+        return rc;
+    rc = solve(&tile, out);
+    sq_tile_clear(&tile);
+    return rc;
+}
+
+typedef struct selection {
+    const sq_run_config *config;
+    uint8_t *found; /* [select.count] */
+    sq_tile_list *tiles;
+} selection;
+
+static sq_status in_selection(selection *in, const sq_tile *tile, int *wanted)
+{
+    const sq_run_config *c = in->config;
+    const sq_tile_band *band = &tile->band[tile->reference];
+    sq_wcs *wcs;
+    *wanted = !c->select.count;
+    for (unsigned i = 0; i < c->select.count; i++) {
+        if (strcmp(c->select.value[i], tile->name) == 0)
+            *wanted = in->found[i] = 1;
+    }
+    if (!*wanted || !c->region.count)
+        return SQ_OK;
+    sq_status rc = solve(tile, &wcs);
+    if (rc != SQ_OK)
+        return rc;
+    *wanted = touches(wcs, band->nx, band->ny, c->region.value);
+    sq_wcs_destroy(wcs);
+    return SQ_OK;
+}
+
+static sq_status select_tile(void *user, const sq_tile *tile)
+{
+    selection *in = user;
+    int wanted;
+    sq_status rc = in_selection(in, tile, &wanted);
+    return rc == SQ_OK && wanted ? sq_tile_list_add(in->tiles, tile) : rc;
+}
+
+/* The tiles of the index that are asked for. */
+static sq_status read_tiles(sq_survey *s, const char *index)
 {
     sq_status rc = SQ_OK;
-    const sq_run_config *c = s->config;
-    int64_t kept = 0;
-    for (unsigned i = 0; i < c->select.count; i++) {
-        int found = 0;
-        for (int64_t t = 0; t < s->ntile && !found; t++)
-            found = strcmp(s->tile[t].name, c->select.value[i]) == 0;
-        if (!found)
-            return sq_fail(SQ_ERR_CONFIG, "select: the index has no tile '%s'", c->select.value[i]);
+    const sq_config_texts *names = &s->config->select;
+    selection in = {.config = s->config};
+    if (!index)
+        return sq_fail(SQ_ERR_CONFIG, "index: probe %s needs an index or tiles",
+                       s->config->cls->name);
+    SQ_TRY(sq_tile_list_create(&s->tiles));
+    in.tiles = s->tiles;
+    SQ_TRY(SQ_ALLOC(in.found, names->count, "selected tiles"));
+    SQ_TRY(sq_tile_index_read(index, select_tile, &in));
+    for (unsigned i = 0; i < names->count; i++) {
+        if (!in.found[i])
+            SQ_TRY(sq_fail(SQ_ERR_CONFIG, "select: the index has no tile '%s'", names->value[i]));
     }
-    SQ_TRY(SQ_ALLOC(s->wcs, s->ntile + 1, "WCS of tiles"));
-    for (int64_t t = 0; t < s->ntile; t++) {
-        sq_tile *tile = &s->tile[t];
-        const sq_tile_band *band = &tile->band[tile->reference];
-        sq_wcs *wcs = NULL;
-        SQ_TRY(sq_wcs_from_header(band->wcs_header, tile->name, &wcs));
-        int wanted = !c->select.count || named(&c->select, tile->name);
-        if (wanted && c->region.count)
-            wanted = touches(wcs, band->nx, band->ny, c->region.value);
-        if (!wanted) {
-            sq_wcs_destroy(wcs);
-            sq_tile_clear(tile);
-            continue;
-        }
-        s->wcs[kept] = wcs;
-        if (kept != t) {
-            s->tile[kept] = *tile;
-            memset(tile, 0, sizeof *tile);
-        }
-        kept++;
-    }
-    s->ntile = kept;
-    if (!kept)
-        rc = sq_fail(SQ_ERR_CONFIG, "no tile of the index is selected");
+    SQ_TRY(sq_tile_list_finish(s->tiles));
+    if (!sq_tile_list_count(s->tiles))
+        SQ_TRY(sq_fail(SQ_ERR_CONFIG, "no tile of the index is selected"));
+    SQ_TRY(sq_tile_index_hash(s->tiles, &s->index_hash));
+cleanup:
+    sq_free(in.found);
+    return rc;
+}
+
+static sq_status share_tiles(sq_survey *s, const sq_comm *comm)
+{
+    sq_status rc = SQ_OK, mine = SQ_OK;
+    const void *bytes = NULL;
+    void *data;
+    size_t size = 0;
+    if (!comm)
+        return SQ_OK;
+    if (sq_comm_rank(comm) == 0)
+        sq_tile_list_bytes(s->tiles, &bytes, &size);
+    data = (void *)bytes;
+    SQ_TRY(sq_share_bytes(comm, &data, &size));
+    SQ_TRY(sq_comm_broadcast(comm, 0, &s->index_hash, sizeof s->index_hash));
+    if (!bytes)
+        mine = sq_tile_list_open(data, size, &s->tiles);
+    SQ_TRY(sq_comm_agree(comm, mine));
 cleanup:
     return rc;
 }
 
-static sq_status read_tiles(sq_survey *s, const char *index)
+/* Where tiles [first, end) lie. */
+static sq_status find_footprints(const sq_survey *s, int64_t first, int64_t end, sq_footprint *out)
 {
     sq_status rc = SQ_OK;
-    sq_footprint *footprint = NULL;
-    SQ_TRY(sq_tile_index_read(index, &s->tile, &s->ntile));
-    SQ_TRY(select_tiles(s));
-    SQ_TRY(SQ_ALLOC(footprint, s->ntile, "footprints"));
-    for (int64_t t = 0; t < s->ntile; t++) {
-        const sq_tile_band *band = &s->tile[t].band[s->tile[t].reference];
-        footprint[t] = (sq_footprint){s->wcs[t], band->nx, band->ny};
+    for (int64_t t = first; t < end && rc == SQ_OK; t++) {
+        const char *name = sq_tile_list_name(s->tiles, t);
+        int64_t nx, ny;
+        sq_wcs *wcs = NULL;
+        sq_tile_list_shape(s->tiles, t, &nx, &ny);
+        rc = solve_number((sq_survey *)s, (uint32_t)t, &wcs);
+        if (rc == SQ_OK)
+            rc = sq_footprint_of(wcs, nx, ny, &out[t]);
+        if (rc != SQ_OK)
+            rc = sq_fail_in(rc, "tile %s", name);
+        sq_wcs_destroy(wcs);
     }
-    SQ_TRY(sq_owner_create(footprint, (uint32_t)s->ntile, &s->owner));
-    s->parts = (uint32_t)s->ntile;
-    s->index_hash = sq_tile_index_hash(s->tile, s->ntile);
+    return rc;
+}
+
+/* Every rank solves its share of the tiles; all get the few numbers that come of it. */
+static sq_status make_owner(sq_survey *s, const sq_comm *comm)
+{
+    sq_status rc = SQ_OK;
+    sq_footprint *print = NULL;
+    void *all = NULL;
+    size_t total;
+    int rank = sq_share_rank(comm), size = comm ? sq_comm_size(comm) : 1;
+    int64_t n = s->ntile, first = n * rank / size, end = n * (rank + 1) / size;
+    SQ_TRY(sq_share_agree(comm, SQ_ALLOC(print, n, "footprints")));
+    SQ_TRY(sq_share_agree(comm, find_footprints(s, first, end, print)));
+    if (comm) {
+        SQ_TRY(sq_comm_gather(comm, print + first, (size_t)(end - first) * sizeof *print, &all,
+                              &total, NULL));
+        if (rank == 0)
+            memcpy(print, all, (size_t)n * sizeof *print);
+        SQ_TRY(sq_comm_broadcast(comm, 0, print, (size_t)n * sizeof *print));
+    }
+    SQ_TRY(sq_share_agree(comm, sq_wcs_pool_create((uint32_t)n, WCS_KEPT, solve_number, s,
+                                                   &s->wcs)));
+    SQ_TRY(sq_share_agree(comm, sq_owner_create(print, (uint32_t)n, s->wcs, &s->owner)));
 cleanup:
-    sq_free(footprint);
+    sq_free(print);
+    sq_free(all);
+    return rc;
+}
+
+static sq_status make_tiles(sq_survey *s, const sq_comm *comm, const char *index)
+{
+    sq_status rc = SQ_OK;
+    SQ_TRY(sq_share_agree(comm, sq_share_rank(comm) == 0 ? read_tiles(s, index) : SQ_OK));
+    SQ_TRY(share_tiles(s, comm));
+    s->ntile = sq_tile_list_count(s->tiles);
+    s->parts = (uint32_t)s->ntile;
+    SQ_TRY(make_owner(s, comm));
+cleanup:
     return rc;
 }
 
@@ -136,14 +228,16 @@ static sq_status count_patches(sq_survey *s, int phase)
     }
     SQ_TRY(SQ_ALLOC(s->base[phase], s->parts + 1, "patch numbers"));
     for (uint32_t t = 0; t < s->parts; t++) {
-        const sq_tile_band *band = s->ntile ? &s->tile[t].band[s->tile[t].reference] : NULL;
-        if (!band || band->nx != nx || band->ny != ny) {
+        int64_t width = 0, height = 0;
+        if (s->ntile)
+            sq_tile_list_shape(s->tiles, t, &width, &height);
+        if (width != nx || height != ny) {
             sq_tiling *tiling = NULL;
-            SQ_TRY(sq_survey_tiling(s, phase, t, &tiling));
+            SQ_TRY(sq_survey_tiling(s, phase, t, NULL, &tiling));
             count = sq_tiling_count(tiling);
             sq_tiling_destroy(tiling);
-            nx = band ? band->nx : 0;
-            ny = band ? band->ny : 0;
+            nx = width;
+            ny = height;
         }
         s->base[phase][t + 1] = s->base[phase][t] + count;
     }
@@ -212,6 +306,16 @@ static sq_status check_description(const sq_survey *s)
     return SQ_OK;
 }
 
+static sq_status number_patches(sq_survey *s)
+{
+    sq_status rc = SQ_OK;
+    for (int p = 0; p < s->d.nphase; p++)
+        SQ_TRY(count_patches(s, p));
+    SQ_TRY(hash_identity(s));
+cleanup:
+    return rc;
+}
+
 static sq_status make_instance(sq_survey *s, sq_files *files)
 {
     sq_status rc = SQ_OK;
@@ -250,17 +354,9 @@ sq_status sq_survey_create(const sq_comm *comm, const sq_run_config *config, con
     s->config = config;
     s->parts = 1;
     SQ_TRY(make_instances(s, comm));
-    if (s->d.footprint == SQ_FOOTPRINT_TILES) {
-        if (!index) {
-            rc = sq_fail(SQ_ERR_CONFIG, "index: probe %s needs an index or tiles",
-                         config->cls->name);
-            goto cleanup;
-        }
-        SQ_TRY(read_tiles(s, index));
-    }
-    for (int p = 0; p < s->d.nphase; p++)
-        SQ_TRY(count_patches(s, p));
-    SQ_TRY(hash_identity(s));
+    if (s->d.footprint == SQ_FOOTPRINT_TILES)
+        SQ_TRY(make_tiles(s, comm, index));
+    SQ_TRY(sq_share_agree(comm, number_patches(s)));
     *out = s;
     s = NULL;
 cleanup:
@@ -273,10 +369,8 @@ void sq_survey_destroy(sq_survey *s)
     if (!s)
         return;
     sq_owner_destroy(s->owner);
-    for (int64_t t = 0; s->wcs && t < s->ntile; t++)
-        sq_wcs_destroy(s->wcs[t]);
-    sq_free(s->wcs);
-    sq_tile_index_free(s->tile, s->ntile);
+    sq_wcs_pool_destroy(s->wcs);
+    sq_tile_list_destroy(s->tiles);
     for (int p = 0; p < SQ_MAX_PHASES; p++)
         sq_free(s->base[p]);
     sq_free(s->cut);
@@ -286,8 +380,10 @@ void sq_survey_destroy(sq_survey *s)
     sq_free(s);
 }
 
-sq_status sq_survey_tiling(const sq_survey *s, int phase, uint32_t tile, sq_tiling **out)
+sq_status sq_survey_tiling(const sq_survey *s, int phase, uint32_t tile, const sq_wcs *wcs,
+                           sq_tiling **out)
 {
+    int64_t nx, ny;
     sq_patch_shape shape = s->d.phase[phase].shape;
     switch (s->d.footprint) {
     case SQ_FOOTPRINT_GRID:
@@ -297,8 +393,8 @@ sq_status sq_survey_tiling(const sq_survey *s, int phase, uint32_t tile, sq_tili
     case SQ_FOOTPRINT_TILES:
         break;
     }
-    const sq_tile_band *band = &s->tile[tile].band[s->tile[tile].reference];
-    return sq_tiling_bricks(band->nx, band->ny, shape, s->wcs[tile], out);
+    sq_tile_list_shape(s->tiles, tile, &nx, &ny);
+    return sq_tiling_bricks(nx, ny, shape, wcs, out);
 }
 
 uint64_t sq_survey_tasks(const sq_survey *s, int phase)

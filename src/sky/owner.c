@@ -1,6 +1,7 @@
 #include "sky/owner.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,15 +12,11 @@
 
 enum { EDGE_SAMPLES = 8 };
 
-typedef struct tile_info {
-    sq_footprint print;
-    double step_x, step_y;  /* arcsec per pixel at the centre */
-    double ra, dec, radius; /* a circle that holds the tile, deg */
-} tile_info;
-
 struct sq_owner {
     uint32_t tiles;
-    tile_info *tile;
+    sq_footprint *tile;
+    sq_wcs_pool *wcs;
+    _Atomic int *failed; /* sq_status of the first WCS that could not be had */
     int64_t rows; /* of the grid: iso-latitude rows of nearly square cells */
     int64_t *row_cells, *row_first;
     uint64_t *start; /* cells + 1: where the list of a cell starts */
@@ -27,30 +24,30 @@ struct sq_owner {
 };
 
 /* A point of the outline: `t` runs over 0..4, one unit a side. */
-static void outline(const sq_footprint *print, double t, double *x, double *y)
+static void outline(int64_t nx, int64_t ny, double t, double *x, double *y)
 {
-    double w = (double)print->nx, h = (double)print->ny, f = t - floor(t);
+    double w = (double)nx, h = (double)ny, f = t - floor(t);
     int side = (int)t & 3;
     *x = (side == 0 ? f : side == 1 ? 1 : side == 2 ? 1 - f : 0) * w - 0.5;
     *y = (side == 0 ? 0 : side == 1 ? f : side == 2 ? 1 : 1 - f) * h - 0.5;
 }
 
-static sq_status describe(const sq_footprint *print, uint32_t number, tile_info *out)
+sq_status sq_footprint_of(const sq_wcs *wcs, int64_t nx, int64_t ny, sq_footprint *out)
 {
-    double cx = 0.5 * (double)(print->nx - 1), cy = 0.5 * (double)(print->ny - 1), jac[4];
+    double cx = 0.5 * (double)(nx - 1), cy = 0.5 * (double)(ny - 1), jac[4];
     sq_status rc = SQ_OK;
-    if (!print->wcs || print->nx < 1 || print->ny < 1)
-        return sq_fail(SQ_ERR_USAGE, "tile %u: a footprint needs a WCS and pixels", number);
-    out->print = *print;
-    SQ_TRY(sq_wcs_pix2sky(print->wcs, 1, &cx, &cy, &out->ra, &out->dec));
-    SQ_TRY(sq_wcs_jacobian(print->wcs, cx, cy, jac));
+    if (nx < 1 || ny < 1)
+        return sq_fail(SQ_ERR_USAGE, "a footprint of %lld x %lld pixels", (long long)nx,
+                       (long long)ny);
+    *out = (sq_footprint){.nx = nx, .ny = ny};
+    SQ_TRY(sq_wcs_pix2sky(wcs, 1, &cx, &cy, &out->ra, &out->dec));
+    SQ_TRY(sq_wcs_jacobian(wcs, cx, cy, jac));
     out->step_x = 3600 * hypot(jac[0], jac[2]);
     out->step_y = 3600 * hypot(jac[1], jac[3]);
-    out->radius = 0;
     for (int i = 0; i < 4 * EDGE_SAMPLES; i++) {
         double x, y, ra, dec;
-        outline(print, (double)i / EDGE_SAMPLES, &x, &y);
-        if (sq_wcs_pix2sky(print->wcs, 1, &x, &y, &ra, &dec) != SQ_OK || !isfinite(ra + dec)) {
+        outline(nx, ny, (double)i / EDGE_SAMPLES, &x, &y);
+        if (sq_wcs_pix2sky(wcs, 1, &x, &y, &ra, &dec) != SQ_OK || !isfinite(ra + dec)) {
             /* An all-sky map whose corners do not project: any cell may touch it. */
             sq_error_clear();
             out->radius = 180;
@@ -61,7 +58,7 @@ static sq_status describe(const sq_footprint *print, uint32_t number, tile_info 
     /* The outline bulges between samples by less than an eighth of its length. */
     out->radius = out->radius > 60 ? 180 : out->radius * 1.05 + 1e-6;
 cleanup:
-    return rc == SQ_OK ? rc : sq_fail_in(rc, "tile %u", number);
+    return rc;
 }
 
 static int by_value(const void *a, const void *b)
@@ -112,7 +109,7 @@ static int64_t cell_of(const sq_owner *owner, int64_t row, double ra)
  * there. */
 static void visit(sq_owner *owner, uint32_t number, int fill, uint64_t *next)
 {
-    const tile_info *t = &owner->tile[number];
+    const sq_footprint *t = &owner->tile[number];
     double south = t->dec - t->radius, north = t->dec + t->radius;
     double reach = 180;
     if (south > -90 && north < 90)
@@ -156,17 +153,19 @@ cleanup:
     return rc;
 }
 
-sq_status sq_owner_create(const sq_footprint *tile, uint32_t count, sq_owner **out)
+sq_status sq_owner_create(const sq_footprint *tile, uint32_t count, sq_wcs_pool *wcs,
+                          sq_owner **out)
 {
     sq_status rc = SQ_OK;
     sq_owner *owner = NULL;
     *out = NULL;
     SQ_TRY(SQ_ALLOC(owner, 1, "tile owner"));
     owner->tiles = count;
+    owner->wcs = wcs;
+    SQ_TRY(SQ_ALLOC(owner->failed, 1, "tile owner"));
     if (count) {
         SQ_TRY(SQ_ALLOC(owner->tile, count, "tile owner"));
-        for (uint32_t i = 0; i < count; i++)
-            SQ_TRY(describe(&tile[i], i, &owner->tile[i]));
+        memcpy(owner->tile, tile, count * sizeof *tile);
         SQ_TRY(choose_rows(owner));
         SQ_TRY(fill_grid(owner));
     }
@@ -186,14 +185,23 @@ static double upper(int64_t n, double x)
 
 double sq_owner_depth(const sq_owner *owner, uint32_t number, double ra, double dec)
 {
-    const tile_info *t = &owner->tile[number];
+    const sq_footprint *t = &owner->tile[number];
+    const sq_wcs *wcs;
     double x, y;
-    if (sq_wcs_sky2pix(t->print.wcs, 1, &ra, &dec, &x, &y) != SQ_OK || !isfinite(x + y)) {
+    sq_status rc = sq_wcs_pool_take(owner->wcs, number, &wcs);
+    if (rc != SQ_OK) {
+        int none = SQ_OK;
+        atomic_compare_exchange_strong(owner->failed, &none, (int)rc);
+        return NAN;
+    }
+    rc = sq_wcs_sky2pix(wcs, 1, &ra, &dec, &x, &y);
+    sq_wcs_pool_give(owner->wcs, number);
+    if (rc != SQ_OK || !isfinite(x + y)) {
         sq_error_clear();
         return NAN;
     }
-    double dx = fmin(x + 0.5, upper(t->print.nx, x)) * t->step_x;
-    double dy = fmin(y + 0.5, upper(t->print.ny, y)) * t->step_y;
+    double dx = fmin(x + 0.5, upper(t->nx, x)) * t->step_x;
+    double dy = fmin(y + 0.5, upper(t->ny, y)) * t->step_y;
     return fmin(dx, dy);
 }
 
@@ -206,6 +214,9 @@ int64_t sq_owner_of(const sq_owner *owner, double ra, double dec)
     int64_t row = row_of(owner, dec);
     int64_t cell = owner->row_first[row] + cell_of(owner, row, ra);
     for (uint64_t i = owner->start[cell]; i < owner->start[cell + 1]; i++) {
+        const sq_footprint *t = &owner->tile[owner->list[i]];
+        if (sq_separation(t->ra, t->dec, ra, dec) > t->radius)
+            continue;
         double depth = sq_owner_depth(owner, owner->list[i], ra, dec);
         /* The list ascends, so a tie stays with the lower number. */
         if (depth >= 0 && (best < 0 || depth > deepest)) {
@@ -216,10 +227,17 @@ int64_t sq_owner_of(const sq_owner *owner, double ra, double dec)
     return best;
 }
 
+sq_status sq_owner_check(const sq_owner *owner)
+{
+    int failed = atomic_load(owner->failed);
+    return failed ? sq_fail((sq_status)failed, "a tile's WCS could not be had") : SQ_OK;
+}
+
 void sq_owner_destroy(sq_owner *owner)
 {
     if (!owner)
         return;
+    sq_free(owner->failed);
     sq_free(owner->tile);
     sq_free(owner->row_cells);
     sq_free(owner->row_first);

@@ -253,17 +253,23 @@ cleanup:
     return rc;
 }
 
-static sq_status put_hashes(hid_t group, const char *path, const char *name, const sq_merge *in,
-                            sq_hash (*hash)(const sq_tile *tile), const char *description)
+static sq_status put_hashes(hid_t group, const char *path, const char *name,
+                            const sq_tile_list *tiles, sq_hash (*hash)(const sq_tile *tile),
+                            const char *description)
 {
+    sq_status rc = SQ_OK;
+    int64_t n = sq_tile_list_count(tiles);
     char *hex = NULL, text[SQ_HASH_TEXT];
-    sq_status rc = SQ_ALLOC(hex, in->ntile * HEX + 1, "hashes of tiles");
-    for (int64_t t = 0; rc == SQ_OK && t < in->ntile; t++) {
-        sq_hash_text(hash(&in->tile[t]), text);
+    SQ_TRY(SQ_ALLOC(hex, n * HEX + 1, "hashes of tiles"));
+    for (int64_t t = 0; t < n; t++) {
+        sq_tile tile;
+        SQ_TRY(sq_tile_list_get(tiles, t, &tile));
+        sq_hash_text(hash(&tile), text);
+        sq_tile_clear(&tile);
         memcpy(hex + t * HEX, text, HEX);
     }
-    if (rc == SQ_OK)
-        rc = sq_small_texts(group, path, name, HEX, in->ntile, hex, description);
+    SQ_TRY(sq_small_texts(group, path, name, HEX, n, hex, description));
+cleanup:
     sq_free(hex);
     return rc;
 }
@@ -272,13 +278,13 @@ sq_status merge_put_tile_hashes(hid_t run, const char *path, const sq_merge *in)
 {
     sq_status rc = SQ_OK;
     hid_t group = -1;
-    if (!in->tile || !in->ntile)
+    if (!in->tiles || !sq_tile_list_count(in->tiles))
         return SQ_OK;
     SQ_TRY(
         sq_small_group(run, path, "tiles", "Tiles as they were, in the order of /tiles", &group));
-    SQ_TRY(put_hashes(group, path, "geometry", in, sq_tile_geometry_hash,
+    SQ_TRY(put_hashes(group, path, "geometry", in->tiles, sq_tile_geometry_hash,
                       "XXH3 of format, bands, shapes and WCS"));
-    SQ_TRY(put_hashes(group, path, "files", in, sq_tile_files_hash,
+    SQ_TRY(put_hashes(group, path, "files", in->tiles, sq_tile_files_hash,
                       "XXH3 of sizes, mtimes and checksum cards of the files"));
 cleanup:
     if (group >= 0)

@@ -172,6 +172,9 @@ sq_status merge_border_row(merge *m, merge_part *part, const merge_task *task,
     standing s = {depth, 0};
     if (isfinite(c.ra) && isfinite(c.dec) && fabs(c.dec) <= 90)
         s = stand(m, task->tile, c.ra, c.dec, depth, part->schema);
+    sq_status rc = m->in->owner ? sq_owner_check(m->in->owner) : SQ_OK;
+    if (rc != SQ_OK)
+        return rc;
     merge_keep(part, index, s.depth >= 0);
     if (!s.candidate)
         return SQ_OK;

@@ -212,14 +212,17 @@ cleanup:
 
 static sq_status put_corners(const records *r, hid_t group)
 {
-    int64_t n = r->m->in->ntile;
-    double *value = NULL;
+    const sq_tile_list *tiles = r->m->in->tiles;
+    int64_t n = sq_tile_list_count(tiles);
+    double *value = NULL, ra[4], dec[4];
     char name[16];
     sq_status rc;
     SQ_TRY(SQ_ALLOC(value, n + 1, "corners"));
     for (int k = 0; k < 8; k++) {
-        for (int64_t i = 0; i < n; i++)
-            value[i] = k < 4 ? r->m->in->tile[i].corner_ra[k] : r->m->in->tile[i].corner_dec[k - 4];
+        for (int64_t i = 0; i < n; i++) {
+            sq_tile_list_corners(tiles, i, ra, dec);
+            value[i] = k < 4 ? ra[k] : dec[k - 4];
+        }
         snprintf(name, sizeof name, "%s%d", k < 4 ? "ra" : "dec", k % 4);
         SQ_TRY(sq_small_numbers(
             group, r->path, name, SQ_F64, n, value,
@@ -232,13 +235,14 @@ cleanup:
 
 static sq_status put_tiles(const records *r)
 {
-    int64_t n = r->m->in->tile ? r->m->in->ntile : 0;
+    const sq_tile_list *tiles = r->m->in->tiles;
+    int64_t n = tiles ? sq_tile_list_count(tiles) : 0;
     char *name = NULL;
     hid_t group = -1;
     sq_status rc;
     SQ_TRY(SQ_ALLOC(name, n * SQ_NAME_MAX + 1, "names of tiles"));
     for (int64_t i = 0; i < n; i++)
-        strncpy(name + i * SQ_NAME_MAX, r->m->in->tile[i].name, SQ_NAME_MAX);
+        strncpy(name + i * SQ_NAME_MAX, sq_tile_list_name(tiles, i), SQ_NAME_MAX);
     SQ_TRY(
         sq_small_group(r->file, r->path, "tiles", "Tiles in the order of their numbers", &group));
     SQ_TRY(sq_small_texts(group, r->path, "name", SQ_NAME_MAX, n, name, "Name of the tile"));

@@ -62,7 +62,8 @@ typedef struct survey {
     sq_wcs *wcs[TILES];
     sq_tiling *tiling[TILES];
     sq_owner *owner;
-    sq_tile tile[TILES];
+    sq_wcs_pool *pool;
+    sq_tile_list *tiles;
     uint64_t base[TILES + 1];
     double ra[SOURCES], dec[SOURCES];
     double x[TILES][SOURCES], y[TILES][SOURCES]; /* their pixels on each tile */
@@ -80,10 +81,24 @@ static survey s;
         }                                                                                          \
     } while (0)
 
+/* The WCS again: the pool owns what it is given. */
+static sq_status solve(void *user, uint32_t number, sq_wcs **out)
+{
+    char *header;
+    (void)user;
+    sq_status rc = sq_wcs_to_header(s.wcs[number], &header);
+    if (rc != SQ_OK)
+        return rc;
+    rc = sq_wcs_from_header(header, "tile", out);
+    sq_free(header);
+    return rc;
+}
+
 static void make_sky(void)
 {
     sq_footprint footprint[TILES];
     sq_rng rng;
+    DO(sq_tile_list_create(&s.tiles));
     for (int t = 0; t < TILES; t++) {
         double a = t * 0.3,
                cd[4] = {-scale * cos(a), scale * sin(a), scale * sin(a), scale * cos(a)};
@@ -96,10 +111,14 @@ static void make_sky(void)
         sq_patch_shape shape = {CORE, 16, 1};
         DO(sq_tiling_bricks(NX, NY, shape, s.wcs[t], &s.tiling[t]));
         s.base[t + 1] = s.base[t] + sq_tiling_count(s.tiling[t]);
-        footprint[t] = (sq_footprint){s.wcs[t], NX, NY};
-        snprintf(s.tile[t].name, SQ_NAME_MAX, "tile-%d", t);
+        DO(sq_footprint_of(s.wcs[t], NX, NY, &footprint[t]));
+        sq_tile tile = {.nband = 0};
+        snprintf(tile.name, SQ_NAME_MAX, "tile-%d", t);
+        DO(sq_tile_list_add(s.tiles, &tile));
     }
-    DO(sq_owner_create(footprint, TILES, &s.owner));
+    DO(sq_tile_list_finish(s.tiles));
+    DO(sq_wcs_pool_create(TILES, TILES, solve, NULL, &s.pool));
+    DO(sq_owner_create(footprint, TILES, s.pool, &s.owner));
     sq_rng_init(&rng, 11, 0, 0);
     for (int i = 0; i < SOURCES; i++) {
         double x = sq_rng_range(&rng, -20, NX + 20), y = sq_rng_range(&rng, -20, NY + 20);
@@ -337,8 +356,7 @@ int main(int argc, char **argv)
         merge.task = get_task;
         merge.tasks = s.task;
         merge.ntask = s.ntask;
-        merge.tile = s.tile;
-        merge.ntile = TILES;
+        merge.tiles = s.tiles;
         merge.provenance = provenance;
         merge.nprovenance = 2;
         merge.run = run;
@@ -364,6 +382,8 @@ int main(int argc, char **argv)
         printf("%s %lld %lld %.3f\n", hash, (long long)report.rows_in[0], (long long)report.rows[0],
                report.seconds);
     sq_owner_destroy(s.owner);
+    sq_wcs_pool_destroy(s.pool);
+    sq_tile_list_destroy(s.tiles);
     for (int t = 0; t < TILES; t++) {
         sq_tiling_destroy(s.tiling[t]);
         sq_wcs_destroy(s.wcs[t]);

@@ -76,21 +76,35 @@ cleanup:
     return rc;
 }
 
+static sq_status add_to(void *user, const sq_tile *tile)
+{
+    return sq_tile_list_add(user, tile);
+}
+
 static sq_status index_round(void)
 {
     static sq_tile tile;
     static char cards[] = "CRVAL1  = 1";
-    sq_tile *back = NULL;
-    int64_t n = 0;
+    static char psf[] = "/psf";
+    sq_tile_list *list = NULL, *back = NULL;
+    sq_tile got = {.nband = 0};
     sq_status rc;
     strcpy(tile.name, "one");
-    strcpy(tile.psf.path, "/psf");
+    tile.psf.path = psf;
     tile.nband = 1;
     tile.band[0].wcs_header = cards;
-    SQ_TRY(sq_tile_index_write(scratch("index.h5"), &tile, 1));
-    SQ_TRY(sq_tile_index_read(scratch("index.h5"), &back, &n));
+    SQ_TRY(sq_tile_list_create(&list));
+    SQ_TRY(sq_tile_list_add(list, &tile));
+    SQ_TRY(sq_tile_list_finish(list));
+    SQ_TRY(sq_tile_index_write(scratch("index.h5"), (const sq_tile_list *const *)&list, 1));
+    SQ_TRY(sq_tile_list_create(&back));
+    SQ_TRY(sq_tile_index_read(scratch("index.h5"), add_to, back));
+    SQ_TRY(sq_tile_list_finish(back));
+    SQ_TRY(sq_tile_list_get(back, 0, &got));
 cleanup:
-    sq_tile_index_free(back, n);
+    sq_tile_clear(&got);
+    sq_tile_list_destroy(list);
+    sq_tile_list_destroy(back);
     return rc;
 }
 

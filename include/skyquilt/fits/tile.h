@@ -22,7 +22,7 @@ typedef enum sq_tile_format {
 enum { SQ_PATH_MAX = 1024, SQ_NAME_MAX = 64 };
 
 typedef struct sq_file_identity {
-    char path[SQ_PATH_MAX];
+    char *path; /* owned; NULL: there is no such file */
     int64_t size;
     double mtime;      /* seconds since 1970 */
     char checksum[24]; /* CHECKSUM card of the image HDU, "" without */
@@ -32,7 +32,7 @@ typedef struct sq_file_identity {
 typedef struct sq_tile_band {
     char name[8];
     sq_file_identity image;
-    sq_file_identity mask; /* fpM; path "" when the mask is in the image file or missing */
+    sq_file_identity mask; /* fpM; none when the mask is in the image file or missing */
     int64_t nx, ny;
     char *wcs_header; /* 80-character cards, owned */
 } sq_tile_band;
@@ -43,13 +43,14 @@ typedef struct sq_tile {
     int nband;
     int reference; /* number of the band whose grid the tile's patches use */
     sq_tile_band band[SQ_MAX_BANDS];
-    sq_file_identity psf;         /* psField or PSF side file; path "" when missing */
+    sq_file_identity psf;         /* psField or PSF side file */
     sq_file_identity calibration; /* photoField or tsField */
     double corner_ra[4],
         corner_dec[4]; /* of the reference band's grid, counter-clockwise in pixels */
 } sq_tile;
 
-void sq_tile_clear(sq_tile *tile);
+void sq_tile_clear(sq_tile *tile); /* frees what it owns; leaves zeros */
+sq_status sq_tile_copy(const sq_tile *tile, sq_tile *out);
 /* Are all files still as they were recorded (size, mtime)? SQ_ERR_CHANGED otherwise; nothing is
  * opened. */
 sq_status sq_tile_check(const sq_tile *tile);

@@ -10,6 +10,7 @@
 
 #include "base/hash.h"
 #include "base/status.h"
+#include "fits/tile_list.h"
 #include "par/comm.h"
 #include "probe/probe.h"
 #include "run/config.h"
@@ -19,11 +20,11 @@ typedef struct sq_survey {
     const sq_run_config *config; /* borrowed */
     void *self;                  /* of the probe */
     sq_probe_description d;
-    sq_tile *tile; /* selected tiles; none for maps */
+    sq_tile_list *tiles; /* that are selected; NULL for maps */
     int64_t ntile;
-    sq_wcs **wcs;    /* of the reference band of each tile; NULL where it cannot be solved */
-    sq_owner *owner; /* NULL for maps */
-    uint32_t parts;  /* tiles, or 1 for maps */
+    sq_wcs_pool *wcs; /* of the reference bands */
+    sq_owner *owner;  /* NULL for maps */
+    uint32_t parts;   /* tiles, or 1 for maps */
     uint64_t *base[SQ_MAX_PHASES]; /* [parts + 1] */
     uint64_t *cut; /* [parts + 1] base[0] within the part that is planned; NULL: all is */
     sq_hash identity;              /* of configuration, models, tiles, program and libraries */
@@ -43,8 +44,10 @@ uint64_t sq_survey_tasks(const sq_survey *survey, int phase);
 void sq_survey_plan(const sq_survey *survey, sq_phase_plan plan[SQ_MAX_PHASES]);
 uint64_t sq_survey_planned(const sq_survey *survey);
 uint32_t sq_survey_tile_of(const sq_survey *survey, int phase, uint64_t patch);
-/* The tiling of a tile in a phase: sq_tiling_destroy. */
-sq_status sq_survey_tiling(const sq_survey *survey, int phase, uint32_t tile, sq_tiling **out);
+/* The tiling of a tile in a phase: sq_tiling_destroy. `wcs`: of the tile, borrowed by the tiling;
+ * NULL for maps, and where only numbers and pixels of patches are wanted. */
+sq_status sq_survey_tiling(const sq_survey *survey, int phase, uint32_t tile, const sq_wcs *wcs,
+                           sq_tiling **out);
 /* The scheduler's index and a task are two names of one thing. */
 sq_task sq_survey_task(const sq_survey *survey, int phase, uint64_t index);
 uint64_t sq_survey_index(const sq_survey *survey, int phase, uint64_t patch, uint32_t realisation);

@@ -23,7 +23,7 @@
 
 #include "base/hash.h"
 #include "base/status.h"
-#include "fits/tile.h"
+#include "fits/tile_list.h"
 #include "par/comm.h"
 #include "sky/owner.h"
 #include "store/shard.h"
@@ -73,8 +73,7 @@ typedef struct sq_merge {
     sq_status (*task)(void *tasks, int64_t i, sq_merge_task *out);
     void *tasks;
     int64_t ntask;
-    const sq_tile *tile; /* may be NULL */
-    int64_t ntile;
+    const sq_tile_list *tiles; /* may be NULL */
     const sq_merge_text
         *provenance; /* e.g. config (canonical YAML), config_hash, model_hash, index_hash */
     int nprovenance;
