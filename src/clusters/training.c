@@ -192,7 +192,8 @@ cleanup:
 }
 
 /* Network inputs of a field. */
-static sq_status append_inputs(writer *w, const conditions *k, const sq_mm_field *f)
+static sq_status append_inputs(writer *w, const sq_sim_mm *sim, const conditions *k,
+                               const sq_mm_field *f)
 {
     sq_status rc = SQ_OK;
     sq_cluster_inputs *in = NULL;
@@ -200,9 +201,9 @@ static sq_status append_inputs(writer *w, const conditions *k, const sq_mm_field
     int64_t side = f->flat.nx, cells = side / SQ_CLUSTER_CELL;
     for (int b = 0; b < w->nband; b++) {
         bands.ghz[b] = k->config.ghz.value[b];
-        sq_beam_gauss((k->config.beams ? k->fwhm[b] : 0) * ARCMIN, LMAX, w->transfer[b]);
-        /* The mean over square pixels, to second order in l. */
-        for (int l = 0; l <= LMAX; l++)
+        sq_sim_mm_beam(sim, b, LMAX, w->transfer[b]);
+        /* The mean over square pixels, to second order in l; without beams they keep it. */
+        for (int l = 0; l <= LMAX && (k->config.window || !k->config.beams); l++)
             w->transfer[b][l] *= exp(-pow(l * f->flat.dx, 2) / 24);
         bands.transfer[b] = w->transfer[b];
         for (int64_t i = 0; i < w->pixels; i++)
@@ -230,7 +231,7 @@ static sq_status add_field(writer *w, int64_t field)
     draw_conditions(w, field, &k);
     SQ_TRY(sq_sim_mm_create(&k.config, &sim));
     SQ_TRY(sq_sim_mm_field(sim, field, &f));
-    SQ_TRY(append_inputs(w, &k, &f));
+    SQ_TRY(append_inputs(w, sim, &k, &f));
     SQ_TRY(append_conditions(w, &k));
     SQ_TRY(append_halos(w, &f));
     SQ_TRY(append_cutouts(w, &f, field));
