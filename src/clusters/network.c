@@ -341,3 +341,20 @@ const float *sq_cluster_network_depth(const sq_cluster_network *n)
 {
     return n->depth;
 }
+
+void sq_cluster_network_sample(const sq_cluster_network *n, double x, double y, double radius,
+                               float *head)
+{
+    int64_t pixels = sq_flat_pixels(&n->flat), best = -1;
+    for (int v = (int)ceil(y - radius); v <= floor(y + radius); v++) {
+        for (int u = (int)ceil(x - radius); u <= floor(x + radius); u++) {
+            int64_t at = (int64_t)v * n->flat.nx + u;
+            int in = u >= 0 && v >= 0 && u < n->flat.nx && v < n->flat.ny &&
+                     hypot(u - x, v - y) <= radius;
+            if (in && !isnan(n->sum[at]) && (best < 0 || n->sum[at] > n->sum[best]))
+                best = at;
+        }
+    }
+    for (int h = 0; h < n->net.heads; h++)
+        head[h] = best < 0 ? NAN : n->sum[h * pixels + best];
+}

@@ -2,14 +2,17 @@
  *     cluster_tool inputs  NBAND SIDE LMAX IN OUT
  *     cluster_tool cutout  NBAND SIDE LMAX IN OUT X Y
  *     cluster_tool network NBAND SIDE LMAX IN OUT MODEL PASSES TILE
+ *     cluster_tool combine N MODEL IN OUT
  * IN holds the frequencies in GHz and the transfers [NBAND][LMAX + 1] (double), maps and noise
- * [NBAND][SIDE][SIDE] (float), pixels of 0.5 arcmin. */
+ * [NBAND][SIDE][SIDE] (float), pixels of 0.5 arcmin; of
+ * combine, features [N][SQ_CLUSTER_FEATURES] (double), to which OUT has two probabilities each. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "clusters/combine.h"
 #include "clusters/inputs.h"
 #include "clusters/network.h"
 
@@ -124,9 +127,32 @@ static void run_network(const patch *p, char **a, FILE *out)
     sq_model_destroy(model);
 }
 
+static void run_combine(int n, char **a)
+{
+    sq_model *model;
+    sq_cluster_combination combination;
+    need(sq_model_load(a[0], NULL, &model), "model");
+    need(sq_cluster_combination_read(model, a[0], &combination), "model");
+    FILE *in = open_or_die(a[1], "rb"), *out = open_or_die(a[2], "wb");
+    for (int i = 0; i < n; i++) {
+        double feature[SQ_CLUSTER_FEATURES], p[2];
+        take(in, feature, sizeof feature);
+        sq_cluster_combine(&combination, feature, &p[0], &p[1]);
+        give(out, p, sizeof p);
+    }
+    fclose(in);
+    if (fclose(out) != 0)
+        die("cannot write");
+    sq_model_destroy(model);
+}
+
 int main(int argc, char **argv)
 {
     patch p;
+    if (argc == 6 && strcmp(argv[1], "combine") == 0) {
+        run_combine(atoi(argv[2]), argv + 3);
+        return 0;
+    }
     if (argc < 7)
         die("arguments");
     read_patch(argv + 2, &p);

@@ -69,6 +69,10 @@ const float *sq_cluster_network_map(const sq_cluster_network *network, int head)
 /* How much of a pixel's own context it saw, 0 on the edge of its core to 1 in the middle: the
  * greatest over the passes, [ny * nx]. */
 const float *sq_cluster_network_depth(const sq_cluster_network *network);
+/* All heads at the pixel of greatest first head within `radius` pixels of x, y (0-based); NaN when
+ * there is none. */
+void sq_cluster_network_sample(const sq_cluster_network *network, double x, double y, double radius,
+                               float *head);
 void sq_cluster_network_destroy(sq_cluster_network *network);
 
 #endif
