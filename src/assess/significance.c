@@ -130,6 +130,17 @@ void sq_block_add(sq_block_sums *sums, int64_t block, double part, double whole)
     sums->whole[block] += whole;
 }
 
+/* square: of the residuals of t->blocks blocks, whose denominators are `whole` together. */
+static void judge(sq_block_test *t, double square, double whole, double null)
+{
+    double n = (double)t->blocks;
+    if (n < 2 || isnan(t->value))
+        return;
+    t->error = sqrt(n / (n - 1) * square) / whole;
+    if (t->value != null)
+        t->p = fmax(sq_student((t->value - null) / t->error, n - 1), exp2(1 - n));
+}
+
 sq_block_test sq_block_finish(sq_block_sums *sums, double null)
 {
     double part = 0, whole = 0, square = 0;
@@ -147,11 +158,7 @@ sq_block_test sq_block_finish(sq_block_sums *sums, double null)
         sums->mark[b] = 0;
     }
     sums->used = 0;
-    if (n < 2 || isnan(t.value))
-        return t;
-    t.error = sqrt((double)n / (double)(n - 1) * square) / whole;
-    if (t.value != null)
-        t.p = fmax(sq_student((t.value - null) / t.error, (double)(n - 1)), exp2(1 - (double)n));
+    judge(&t, square, whole, null);
     return t;
 }
 
@@ -173,7 +180,7 @@ static uint64_t order_key(double value)
  * the low ones of what was single precision, cost nothing. */
 static void sort_values(sq_ks_value *value, sq_ks_value *scratch, int64_t n)
 {
-    enum { FEW = 2000, DIGITS = 8, BASE = 256 };
+    enum { FEW = 200, DIGITS = 8, BASE = 256 };
     int64_t count[DIGITS][BASE] = {{0}};
     sq_ks_value *from = value, *to = scratch;
     if (n < FEW) {
@@ -204,32 +211,115 @@ static void sort_values(sq_ks_value *value, sq_ks_value *scratch, int64_t n)
         memcpy(value, from, (size_t)n * sizeof *value);
 }
 
-/* Is the difference of the cumulative distributions at x zero? */
-static sq_block_test test_at(const sq_ks_value *value, int64_t n, const int64_t size[2], double x,
-                             sq_block_sums *sums)
-{
-    int64_t below = 0;
-    while (below < n && value[below].value <= x)
-        below++;
-    double f = (double)below / (double)n;
-    for (int64_t i = 0; i < n; i++) {
-        double inside = (i < below) - f;
-        double share = value[i].second ? inside / (double)size[1] : -inside / (double)size[0];
-        sq_block_add(sums, value[i].block, share, 1 / (double)n);
-    }
-    return sq_block_finish(sums, 0);
-}
+/* The places at which cumulative distributions are compared. */
+typedef struct places {
+    int n;
+    int64_t below[SQ_KS_QUANTILES]; /* values that are not above the place */
+} places;
 
-static double probability(const sq_ks_value *value, int64_t n, const int64_t size[2],
-                          sq_block_sums *sums)
+static void choose_places(const sq_ks_value *value, int64_t n, places *at)
 {
-    double least = 1, last = NAN;
+    double last = NAN;
+    at->n = 0;
     for (int k = 1; k < SQ_KS_QUANTILES; k++) {
         double x = value[n * k / SQ_KS_QUANTILES].value;
-        if (x != last)
-            least = fmin(least, test_at(value, n, size, x, sums).p);
+        int64_t low = n * k / SQ_KS_QUANTILES, high = n;
+        if (x == last)
+            continue;
+        while (low < high) {
+            int64_t middle = low + (high - low) / 2;
+            *(value[middle].value <= x ? &low : &high) =
+                value[middle].value <= x ? middle + 1 : middle;
+        }
+        at->below[at->n++] = low;
         last = x;
     }
+}
+
+/* Values between two places, by the release that they are from. */
+typedef struct tally {
+    int64_t count[SQ_KS_QUANTILES][2];
+} tally;
+
+/* How much more of B than of A lies below each place, in shares of all values; what is expected of
+ * the values of one tally is taken off. */
+static void excess(const tally *t, const places *at, int64_t n, const int64_t size[2], double *out)
+{
+    int64_t all[2] = {0, 0}, below[2] = {0, 0};
+    for (int k = 0; k <= at->n; k++) {
+        all[0] += t->count[k][0];
+        all[1] += t->count[k][1];
+    }
+    for (int k = 0; k < at->n; k++) {
+        double f = (double)at->below[k] / (double)n;
+        below[0] += t->count[k][0];
+        below[1] += t->count[k][1];
+        out[k] = ((double)below[1] - f * (double)all[1]) / (double)size[1] -
+                 ((double)below[0] - f * (double)all[0]) / (double)size[0];
+    }
+}
+
+/* Gathers what is needed of each value by blocks: block b has tag[whole[b]] to tag[part[b] - 1],
+ * each twice its number of places below or at it, plus one in B. */
+static void gather(const sq_ks_value *value, int64_t n, const places *at, sq_block_sums *sums,
+                   uint8_t *tag, tally *all)
+{
+    int k = 0;
+    double first = 0;
+    memset(all, 0, sizeof *all);
+    for (int64_t i = 0; i < n; i++)
+        sq_block_add(sums, value[i].block, 1, 0);
+    for (int64_t i = 0; i < sums->used; i++) {
+        int64_t b = sums->list[i];
+        sums->whole[b] = first;
+        first += sums->part[b];
+        sums->part[b] = sums->whole[b];
+    }
+    for (int64_t i = 0; i < n; i++) {
+        int64_t b = value[i].block;
+        while (k < at->n && i >= at->below[k])
+            k++;
+        if (b < 0 || b >= sums->blocks)
+            continue;
+        tag[(int64_t)sums->part[b]++] = (uint8_t)(2 * k + value[i].second);
+        all->count[k][value[i].second]++;
+    }
+}
+
+/* Are the differences of the cumulative distributions zero, over blocks? The least probability of
+ * all places, for as many tests. One pass gives the blocks' sums of all places. */
+static double probability(const sq_ks_value *value, sq_ks_value *scratch, int64_t n,
+                          const int64_t size[2], sq_block_sums *sums)
+{
+    places at;
+    tally all;
+    uint8_t *tag = (uint8_t *)scratch;
+    double total[SQ_KS_QUANTILES], part[SQ_KS_QUANTILES], square[SQ_KS_QUANTILES] = {0};
+    double least = 1, whole = 0;
+    choose_places(value, n, &at);
+    gather(value, n, &at, sums, tag, &all);
+    excess(&all, &at, n, size, total);
+    for (int k = 0; k <= at.n; k++)
+        whole += (double)(all.count[k][0] + all.count[k][1]) / (double)n;
+    for (int64_t i = 0; i < sums->used; i++) {
+        int64_t b = sums->list[i], from = (int64_t)sums->whole[b], to = (int64_t)sums->part[b];
+        tally one = {{{0}}};
+        for (int64_t k = from; k < to; k++)
+            one.count[tag[k] / 2][tag[k] % 2]++;
+        excess(&one, &at, n, size, part);
+        for (int k = 0; k < at.n; k++) {
+            double residual = part[k] - total[k] / whole * (double)(to - from) / (double)n;
+            square[k] += residual * residual;
+        }
+        sums->part[b] = sums->whole[b] = 0;
+        sums->mark[b] = 0;
+    }
+    for (int k = 0; k < at.n; k++) {
+        sq_block_test t = {whole > 0 ? total[k] / whole : NAN, NAN, 1, sums->used};
+        judge(&t, square[k], whole, 0);
+        least = fmin(least, t.p);
+    }
+    sums->used = 0;
     return fmin(1, (SQ_KS_QUANTILES - 1) * least);
 }
 
@@ -255,6 +345,6 @@ sq_ks_test sq_ks(sq_ks_value *value, sq_ks_value *scratch, int64_t n, sq_block_s
         }
     }
     if (t.distance > 0)
-        t.p = probability(value, n, t.n, sums);
+        t.p = probability(value, scratch, n, t.n, sums);
     return t;
 }
