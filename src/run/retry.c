@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fnmatch.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,18 +32,33 @@ static sq_status record_note(execution *x, const present_note *note)
                   .patch = t->patch,
                   .realisation = t->realisation,
                   .count = (uint64_t)note->rank};
-    if (sq_journal_has_lost(&x->journal, note->execution, note->rank))
-        return SQ_OK;
     if (t->phase < 0 || t->phase >= d->nphase ||
         t->realisation >= d->phase[t->phase].realisations ||
         t->patch >= x->survey->base[t->phase][x->survey->parts])
         return SQ_OK;
-    if (note->signal)
+    if (note->signal == SIGKILL)
+        snprintf(e.text, sizeof e.text, "rank %d was killed", note->rank);
+    else if (note->signal)
         snprintf(e.text, sizeof e.text, "rank %d died by signal %d", note->rank, note->signal);
     else
         snprintf(e.text, sizeof e.text, "rank %d hung", note->rank);
     sq_warn("patch %llu: execution %u: %s", (unsigned long long)t->patch, note->execution, e.text);
     return record(x, &e);
+}
+
+/* What one rank was at when it died; unless that is known. */
+static sq_status record_notes(execution *x, const char *folder, const char *name)
+{
+    present_note note[PRESENT_PLACES];
+    sq_status rc = SQ_OK;
+    int n;
+    /* A file that is cut short says nothing that could be trusted. */
+    if (sq_present_read_notes(folder, name, note, &n) != SQ_OK || n == 0 ||
+        sq_journal_has_lost(&x->journal, note[0].execution, note[0].rank))
+        return SQ_OK;
+    for (int i = 0; rc == SQ_OK && i < n; i++)
+        rc = record_note(x, &note[i]);
+    return rc;
 }
 
 static int is_note(const struct dirent *entry)
@@ -62,12 +78,8 @@ sq_status sq_retry_read_notes(execution *x)
         rc = errno == ENOENT ? SQ_OK : sq_fail(SQ_ERR_IO, "%s: %s", folder, strerror(errno));
         goto cleanup;
     }
-    for (int i = 0; i < n; i++) {
-        present_note note;
-        /* A note that is cut short says nothing that could be trusted. */
-        if (sq_present_read_note(folder, entry[i]->d_name, &note) == SQ_OK)
-            SQ_TRY(record_note(x, &note));
-    }
+    for (int i = 0; i < n; i++)
+        SQ_TRY(record_notes(x, folder, entry[i]->d_name));
     SQ_TRY(sq_ledger_flush(x->ledger));
     for (int i = 0; i < n; i++) {
         SQ_TRY(sq_run_path(folder, entry[i]->d_name, path));

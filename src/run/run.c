@@ -374,7 +374,7 @@ static sq_status process(execution *x, sq_outcome *outcome)
     if (mine == SQ_OK && x->rank == 0)
         mine = SQ_ALLOC(x->workers, x->size, "workers");
     if (mine == SQ_OK)
-        mine = sq_present_install(x->folder, x->number, x->rank);
+        mine = sq_present_install(x->folder, x->number, x->rank, x->size == 1);
     SQ_TRY(sq_comm_agree(x->comm, mine));
     sq_watchdog_rest();
     rc = x->rank == 0 ? control(x, worker, &fate, &lost) : work(x, worker, &fate, &lost);

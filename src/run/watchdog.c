@@ -49,6 +49,7 @@ static struct {
 static void leave(const char *reason)
 {
     sq_log(SQ_LOG_ERROR, "rank %d: %s; leaving", dog.rank, reason);
+    sq_present_leave();
     int code = EXIT;
     if (dog.settled) {
         code = dog.verdict ? dog.verdict->exit_code : EXIT;

@@ -13,7 +13,8 @@ import tempfile
 import time
 
 import h5py
-import numpy as np
+
+from releases import contents
 
 PROGRAM, MAKE = sys.argv[1:3]
 KILLS = int(os.environ.get("SQ_KILLS", "4"))
@@ -35,15 +36,6 @@ def write_config(path, execution, task_seconds=0.0):
         f.write(f"probe: testmap\nseed: 5\nprecision: fp32\nexecution: {{{execution}}}\n"
                 f"testmap: {{task_seconds: {task_seconds}}}\n")
     return path
-
-
-def contents(path):
-    """Every dataset outside /run, as bytes."""
-    out = {}
-    with h5py.File(path) as f:
-        f.visititems(lambda n, o: out.__setitem__(n, np.asarray(o[()]).tobytes()) if isinstance(o, h5py.Dataset)
-                     and not n.startswith("run/") else None)
-    return out
 
 
 def same(want, folder, what):
@@ -229,15 +221,16 @@ def weak(top, want):
 
 def deadly_patch(top, want, fast):
     """Quarantined after three deaths, whatever dies with it; all others are done."""
-    for ranks, kind, where in ((1, "segv", "process"), (1, "stack", "process"), (2, "abort", "process"), (3, "segv", "read")):
+    for ranks, kind, where in ((1, "segv", "process"), (1, "stack", "process"), (1, "kill", "process"), (1, "kill", "read"), (2, "abort", "process"), (3, "segv", "read")):
         what = f"{kind} in {where} at {ranks} ranks"
-        folder = f"{top}/deadly-{ranks}-{kind}"
+        folder = f"{top}/deadly-{ranks}-{kind}-{where}"
         v, n = launch(ranks, fast, folder, what, SQ_TEST_TROUBLE=f"{kind}:{where}:0:40")
         check(v["exit_code"] == 2 and v["counts"]["quarantined"] == 1 and v["counts"]["failed"] == 0, f"{what}: {v}")
         check(n > 1, f"{what}: nothing died")
         with h5py.File(f"{folder}/release.h5") as f:
             check(list(f["failures/patch"][()]) == [40], f"{what}: {f['failures/patch'][()]}")
         check(len(ledger(folder, "death")) >= 3, f"{what}: {len(ledger(folder, 'death'))} deaths")
+        check(os.listdir(f"{folder}/deaths") == [], f"{what}: {os.listdir(f'{folder}/deaths')} is left")
     # Where a phase's file changes, what was made from it is void; everything else stays.
     launch(2, fast, folder, "retry", "--retry-failed")
     same(want, folder, "after a retry")

@@ -29,6 +29,8 @@ sq_status sq_test_trouble(const char *where, const sq_task *task)
             *nowhere = 1;
         if (strcmp(kind, "abort") == 0)
             abort();
+        if (strcmp(kind, "kill") == 0)
+            kill(getpid(), SIGKILL);
         if (strcmp(kind, "stack") == 0)
             return overflow(0) ? SQ_OK : SQ_ERR_DATA;
         if (strcmp(kind, "hang") == 0)
