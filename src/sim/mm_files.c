@@ -349,7 +349,7 @@ sq_status sq_sim_mm_write_field(sq_sim_mm *sim, int64_t field, bool truth_only, 
     char path[PATH];
     if (strlen(folder) > 3900)
         return sq_fail(SQ_ERR_USAGE, "%.80s...: path is too long", folder);
-    if (field >= sim->placed)
+    if (sim->config.fields > sim->placed)
         return sq_fail(SQ_ERR_CONFIG, "fields: the sky holds %lld of this side and gap",
                        (long long)sim->placed);
     truth_path(folder, field, path);

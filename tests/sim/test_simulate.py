@@ -1,6 +1,7 @@
 """The command `skyquilt simulate`: the same output for any number of ranks, resuming, and errors in one line."""
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -105,14 +106,57 @@ def other_survey(work, sky, folder):
     assert "another survey" in done.stderr
 
 
+def keys_of(name):
+    source = open(os.path.join(os.environ["SQ_SOURCE"], name)).read()
+    keys = [re.match(r'\s*(?:(?:REAL|INT|BOOL|CHOICE)\("?|\{")(\w+)', line) for line in source.splitlines()]
+    return [k.group(1) for k in keys if k and k.group(1) not in ("NULL", "key", "member")]
+
+
 def help_names_every_key():
     text = run("--help").stdout
-    source = open(os.path.join(os.environ["SQ_SOURCE"], "src/sim/config.c")).read()
-    keys = [line.split('"')[1] for line in source.splitlines()
-            if line.strip().startswith(("REAL(", "INT(", "BOOL(", '{"'))]
-    assert len(keys) > 30
-    for key in keys:
-        assert text.count(" %s:" % key) == 2, key
+    optical, mm = keys_of("src/sim/config.c"), keys_of("src/sim/mm.c")
+    assert len(optical) > 30 and "beam_files" in mm and "projection" in mm
+    for key in set(optical + [k for k in mm if k in text]):
+        assert text.count(" %s:" % key) == 2 * (key in optical) + (key in mm), key
+
+
+def mm_survey(work):
+    sky, one, two = (os.path.join(work, n) for n in ("mm.yaml", "mm1", "mm2"))
+    beam = os.path.join(work, "beam.txt")
+    open(beam, "w").write("".join("%d %.6g\n" % (l, np.exp(-l * l / 4e7)) for l in range(0, 20000, 5)))
+    keys = "fields: 3\nside: 128\nmass_min: 1e14\nra: 0\ndec: 3\ncatalogue: 5\nprojection: %s\n"
+    open(sky, "w").write("preset: mm\nseed: 9\nknee: [1200, 0, 800]\nbeam_files: [%s, '', '']\n" % beam + keys % "car")
+    run(sky, "--output", one)
+    run(sky, "--output", two, ranks=3)
+    files = contents(one)
+    assert len(files) == 3 * 4 + 3 + 3, sorted(files)
+    assert files == contents(two)
+    os.unlink(os.path.join(one, "field-001-95.fits"))
+    os.unlink(os.path.join(one, "field-002-truth.h5"))
+    run(sky, "--output", one, ranks=2)
+    assert contents(one) == files
+    with h5py.File(os.path.join(one, "truth.h5"), "r") as f:
+        halos = {k: f["halos"][k][:] for k in f["halos"]}
+        assert f["halos/theta500"].attrs["units"] in ("arcmin", b"arcmin") and f["sources/flux"].shape[0] > 3
+    with fits.open(os.path.join(one, "field-000-150.fits")) as h:
+        wcs, names = WCS(h[0].header), [x.header["EXTNAME"] for x in h]
+        assert names == ["I", "ivar"] and [x.header["BUNIT"] for x in h] == ["uK", "uK^-2"]
+        assert np.isnan(h[0].data).any() == (h[1].data == 0).any()
+    m = halos["field"] == 0
+    assert halos["ra"][m].min() < 1 and halos["ra"][m].max() > 359
+    x, y = wcs.all_world2pix(halos["ra"][m], halos["dec"][m], 0)
+    assert np.abs(x - halos["x"][m]).max() < 1e-6 and np.abs(y - halos["y"][m]).max() < 1e-6
+    # Truth alone is the same truth.
+    run(sky, "--output", os.path.join(work, "mm3"), "--truth-only")
+    assert contents(os.path.join(work, "mm3"))["truth.h5"] == files["truth.h5"]
+    done = run(sky, "--output", one, "--seed", "5", code=1)
+    assert "another survey" in done.stderr
+    for text, what in (("fhwm: [1]\n", "mm.yaml:2"), ("fwhm: [1]\n", "fwhm"), ("side: 130\n", "side"),
+                       ("projection: hpx\n", "projection"), ("beam_files: [a, b]\n", "beam_files"),
+                       ("beam_files: [nowhere, '', '']\n", "nowhere"), ("fields: 900\nside: 4096\n", "fields")):
+        open(sky, "w").write("preset: mm\n" + text)
+        done = run(sky, "--output", os.path.join(work, "mm4"), "--truth-only", code=1)
+        assert what in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def main():
@@ -125,6 +169,7 @@ def main():
         other_survey(work, sky, folder)
         training_is_a_stream(work, sky)
         errors(work, sky)
+        mm_survey(work)
         help_names_every_key()
     finally:
         shutil.rmtree(work)
