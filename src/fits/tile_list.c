@@ -8,8 +8,9 @@
 #include "base/mem.h"
 
 enum {
-    BLOCK = 16, /* tiles packed together: neighbours have much in common */
-    LEVEL = 6,  /* of zlib */
+    BLOCK = 16,      /* tiles packed together: neighbours have much in common */
+    PIECE = 1 << 20, /* bytes, or one block where that is larger */
+    LEVEL = 6,       /* of zlib */
     KIND = 0x7153514c
 };
 
@@ -20,10 +21,16 @@ typedef struct entry {
     uint64_t name; /* where it starts among the names */
 } entry;
 
-/* A list's memory: this, the entries, where each block starts (and the last ends), the names, the
- * blocks. A block: the number of bytes unpacked, and zlib's output. */
+/* Where a block lies. */
+typedef struct place {
+    uint32_t piece, packed; /* bytes */
+    uint64_t at, raw;       /* bytes unpacked */
+} place;
+
+/* The first piece of a list's memory: this, the entries, the places of the blocks, the names. The
+ * others hold blocks. */
 typedef struct head {
-    uint64_t kind, tiles, blocks, names, packed; /* the last two in bytes */
+    uint64_t kind, tiles, blocks, names; /* bytes of names */
 } head;
 
 typedef struct buffer {
@@ -39,17 +46,16 @@ typedef struct cache {
 } cache;
 
 struct sq_tile_list {
+    buffer *piece; /* [0] is made when the list is finished */
+    size_t pieces, capacity;
     /* While it is made. */
-    buffer made_entry, made_start, made_name, made_packed;
-    buffer raw; /* records of the block that is being filled */
+    buffer made_entry, made_place, made_name;
+    buffer raw, packed; /* records of the block that is being filled; scratch */
     int64_t tiles;
     /* Finished. */
-    void *data;
-    size_t size;
-    const head *head;
     const entry *entry;
-    const uint64_t *start;
-    const char *name, *packed;
+    const place *place;
+    const char *name;
     cache *cache;
 };
 
@@ -189,16 +195,33 @@ cleanup:
 
 static void clear_made(sq_tile_list *l)
 {
-    buffer *all[] = {&l->made_entry, &l->made_start, &l->made_name, &l->made_packed, &l->raw};
+    buffer *all[] = {&l->made_entry, &l->made_place, &l->made_name, &l->raw, &l->packed};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         sq_free(all[i]->data);
         *all[i] = (buffer){.size = 0};
     }
 }
 
+static void clear_pieces(buffer *piece, size_t pieces)
+{
+    for (size_t i = 0; i < pieces; i++)
+        sq_free(piece[i].data);
+    sq_free(piece);
+}
+
 sq_status sq_tile_list_create(sq_tile_list **out)
 {
-    return sq_alloc(out, 1, sizeof **out, "tiles");
+    sq_tile_list *l = NULL;
+    sq_status rc = SQ_OK;
+    *out = NULL;
+    SQ_TRY(SQ_ALLOC(l, 1, "tiles"));
+    SQ_TRY(SQ_GROW(l->piece, l->capacity, 1, "tiles"));
+    l->pieces = 1;
+    *out = l;
+    l = NULL;
+cleanup:
+    sq_tile_list_destroy(l);
+    return rc;
 }
 
 void sq_tile_list_destroy(sq_tile_list *l)
@@ -206,29 +229,48 @@ void sq_tile_list_destroy(sq_tile_list *l)
     if (!l)
         return;
     clear_made(l);
+    clear_pieces(l->piece, l->pieces);
     if (l->cache) {
         pthread_mutex_destroy(&l->cache->lock);
         sq_free(l->cache->raw.data);
     }
     sq_free(l->cache);
-    sq_free(l->data);
     sq_free(l);
+}
+
+/* The piece that a block of so many bytes goes to: pieces are never moved, so that a long list is
+ * not held twice while it grows. */
+static sq_status find_piece(sq_tile_list *l, size_t size, buffer **out)
+{
+    sq_status rc = SQ_OK;
+    buffer *last = &l->piece[l->pieces - 1];
+    if (l->pieces == 1 || last->size + size > last->capacity) {
+        buffer piece = {.capacity = size > PIECE ? size : PIECE};
+        SQ_TRY(SQ_GROW(l->piece, l->capacity, l->pieces + 1, "tiles"));
+        SQ_TRY(SQ_ALLOC(piece.data, piece.capacity, "tiles"));
+        l->piece[l->pieces++] = piece;
+        last = &l->piece[l->pieces - 1];
+    }
+    *out = last;
+cleanup:
+    return rc;
 }
 
 /* Pack the records gathered so far. */
 static sq_status pack(sq_tile_list *l)
 {
     sq_status rc = SQ_OK;
-    uint64_t raw = l->raw.size, start = l->made_packed.size;
-    uLongf size = compressBound(raw);
-    SQ_TRY(put(&l->made_start, &start, sizeof start));
-    SQ_TRY(put(&l->made_packed, &raw, sizeof raw));
-    SQ_TRY(
-        SQ_GROW(l->made_packed.data, l->made_packed.capacity, l->made_packed.size + size, "tiles"));
-    if (compress2((Bytef *)l->made_packed.data + l->made_packed.size, &size,
-                  (const Bytef *)l->raw.data, raw, LEVEL) != Z_OK)
+    buffer *piece;
+    uLongf size = compressBound(l->raw.size);
+    SQ_TRY(SQ_GROW(l->packed.data, l->packed.capacity, size, "tiles"));
+    if (compress2((Bytef *)l->packed.data, &size, (const Bytef *)l->raw.data, l->raw.size, LEVEL) !=
+        Z_OK)
         return sq_fail(SQ_ERR_NOMEM, "tiles: no memory to pack them");
-    l->made_packed.size += size;
+    SQ_TRY(find_piece(l, size, &piece));
+    place p = {(uint32_t)(piece - l->piece), (uint32_t)size, piece->size, l->raw.size};
+    SQ_TRY(put(&l->made_place, &p, sizeof p));
+    memcpy(piece->data + piece->size, l->packed.data, size);
+    piece->size += size;
     l->raw.size = 0;
 cleanup:
     return rc;
@@ -270,22 +312,20 @@ cleanup:
     return rc;
 }
 
-/* Point into the list's memory. 0 when it is none. */
+/* Point into the first piece. 0 when it is none, or a block lies outside its piece. */
 static int lay_out(sq_tile_list *l)
 {
-    const head *h = l->data;
-    uint64_t left = l->size - sizeof *h;
-    if (l->size < sizeof *h || h->kind != KIND || h->blocks != (h->tiles + BLOCK - 1) / BLOCK ||
-        h->tiles > left / sizeof *l->entry || h->blocks >= left / sizeof *l->start ||
-        h->names > left || h->packed > left ||
-        h->tiles * sizeof *l->entry + (h->blocks + 1) * sizeof *l->start + h->names + h->packed !=
-            left)
+    const head *h = (const void *)l->piece->data;
+    uint64_t left = l->piece->size - sizeof *h;
+    if (l->piece->size < sizeof *h || h->kind != KIND ||
+        h->blocks != (h->tiles + BLOCK - 1) / BLOCK || h->tiles > left / sizeof *l->entry ||
+        h->blocks > left / sizeof *l->place || h->names > left ||
+        h->tiles * sizeof *l->entry + h->blocks * sizeof *l->place + h->names != left)
         return 0;
-    l->head = h;
     l->entry = (const void *)(h + 1);
-    l->start = (const void *)(l->entry + h->tiles);
-    l->name = (const char *)(l->start + h->blocks + 1);
-    l->packed = l->name + h->names;
+    l->place = (const void *)(l->entry + h->tiles);
+    l->name = (const char *)(l->place + h->blocks);
+    l->tiles = (int64_t)h->tiles;
     if (h->names && l->name[h->names - 1])
         return 0;
     for (uint64_t t = 0; t < h->tiles; t++) {
@@ -293,10 +333,13 @@ static int lay_out(sq_tile_list *l)
             return 0;
     }
     for (uint64_t b = 0; b < h->blocks; b++) {
-        if (l->start[b] > l->start[b + 1] || l->start[b + 1] - l->start[b] < sizeof(uint64_t))
+        const place *p = &l->place[b];
+        /* Deflate cannot pack more than about a thousandfold. */
+        if (p->piece < 1 || p->piece >= l->pieces || p->packed > l->piece[p->piece].size ||
+            p->at > l->piece[p->piece].size - p->packed || p->raw / 1100 > p->packed)
             return 0;
     }
-    return l->start[0] == 0 && l->start[h->blocks] == h->packed;
+    return 1;
 }
 
 static sq_status set_up(sq_tile_list *l)
@@ -308,7 +351,6 @@ static sq_status set_up(sq_tile_list *l)
         return rc;
     pthread_mutex_init(&l->cache->lock, NULL);
     l->cache->block = -1;
-    l->tiles = (int64_t)l->head->tiles;
     return SQ_OK;
 }
 
@@ -317,55 +359,50 @@ sq_status sq_tile_list_finish(sq_tile_list *l)
     sq_status rc = SQ_OK;
     if (l->raw.size)
         SQ_TRY(pack(l));
-    uint64_t end = l->made_packed.size;
-    SQ_TRY(put(&l->made_start, &end, sizeof end));
-    head h = {KIND, (uint64_t)l->tiles, l->made_start.size / sizeof end - 1, l->made_name.size,
-              l->made_packed.size};
-    const buffer *part[] = {&l->made_entry, &l->made_start, &l->made_name, &l->made_packed};
-    l->size = sizeof h;
-    for (int i = 0; i < 4; i++)
-        l->size += part[i]->size;
-    SQ_TRY(sq_alloc(&l->data, l->size, 1, "tiles"));
-    char *at = l->data;
-    memcpy(at, &h, sizeof h);
-    at += sizeof h;
-    for (int i = 0; i < 4; i++) {
-        if (part[i]->size)
-            memcpy(at, part[i]->data, part[i]->size);
-        at += part[i]->size;
-    }
+    head h = {KIND, (uint64_t)l->tiles, l->made_place.size / sizeof(place), l->made_name.size};
+    const buffer *part[] = {&l->made_entry, &l->made_place, &l->made_name};
+    buffer first = {.size = 0};
+    first.capacity = sizeof h + l->made_entry.size + l->made_place.size + l->made_name.size;
+    SQ_TRY(SQ_ALLOC(first.data, first.capacity, "tiles"));
+    l->piece[0] = first;
+    SQ_TRY(put(&l->piece[0], &h, sizeof h));
+    for (int i = 0; i < 3; i++)
+        SQ_TRY(put(&l->piece[0], part[i]->data, part[i]->size));
     clear_made(l);
     SQ_TRY(set_up(l));
 cleanup:
     return rc;
 }
 
-sq_status sq_tile_list_open(void *data, size_t size, sq_tile_list **out)
+int sq_tile_list_pieces(const sq_tile_list *l)
 {
-    sq_tile_list *l = NULL;
-    sq_status rc = SQ_ALLOC(l, 1, "tiles");
-    *out = NULL;
+    return (int)l->pieces;
+}
+
+void sq_tile_list_piece(const sq_tile_list *l, int i, const void **data, size_t *size)
+{
+    *data = l->piece[i].data;
+    *size = l->piece[i].size;
+}
+
+sq_status sq_tile_list_put_piece(sq_tile_list *l, int i, void *data, size_t size)
+{
+    sq_status rc = SQ_GROW(l->piece, l->capacity, (size_t)i + 1, "tiles");
     if (rc != SQ_OK) {
         sq_free(data);
         return rc;
     }
-    l->data = data;
-    l->size = size;
-    rc = set_up(l);
-    if (rc == SQ_OK)
-        *out = l;
-    else
-        sq_tile_list_destroy(l);
-    return rc;
+    l->piece[i] = (buffer){data, size, size};
+    l->pieces = (size_t)i + 1;
+    return SQ_OK;
+}
+
+sq_status sq_tile_list_open(sq_tile_list *l)
+{
+    return set_up(l);
 }
 
 /* ---- Reading a list ---- */
-
-void sq_tile_list_bytes(const sq_tile_list *l, const void **data, size_t *size)
-{
-    *data = l->data;
-    *size = l->size;
-}
 
 int64_t sq_tile_list_count(const sq_tile_list *l)
 {
@@ -393,26 +430,21 @@ void sq_tile_list_corners(const sq_tile_list *l, int64_t t, double ra[4], double
 static sq_status unpack(const sq_tile_list *l, int64_t block)
 {
     cache *c = l->cache;
-    uint64_t raw;
+    const place *p = &l->place[block];
     if (c->block == block)
         return SQ_OK;
     c->block = -1;
-    const char *from = l->packed + l->start[block];
-    uint64_t packed = l->start[block + 1] - l->start[block] - sizeof raw;
-    memcpy(&raw, from, sizeof raw);
-    /* Deflate cannot pack more than about a thousandfold. */
-    if (raw / 1100 > packed)
-        return sq_fail(SQ_ERR_CORRUPT, "tiles: a block of impossible size");
-    sq_status rc = SQ_GROW(c->raw.data, c->raw.capacity, raw, "tiles");
+    sq_status rc = SQ_GROW(c->raw.data, c->raw.capacity, p->raw, "tiles");
     if (rc != SQ_OK)
         return rc;
-    uLongf size = raw;
-    int code = uncompress((Bytef *)c->raw.data, &size, (const Bytef *)from + sizeof raw, packed);
+    uLongf size = p->raw;
+    int code = uncompress((Bytef *)c->raw.data, &size,
+                          (const Bytef *)l->piece[p->piece].data + p->at, p->packed);
     if (code == Z_MEM_ERROR)
         return sq_fail(SQ_ERR_NOMEM, "tiles: no memory to unpack them");
-    if (code != Z_OK || size != raw)
+    if (code != Z_OK || size != p->raw)
         return sq_fail(SQ_ERR_CORRUPT, "tiles: a block is damaged");
-    c->raw.size = raw;
+    c->raw.size = p->raw;
     c->block = block;
     return SQ_OK;
 }

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "run/share.h"
 #include "sky/wcs.h"
 #include "store/tile_index.h"
 
@@ -71,13 +72,14 @@ static sq_status answer_tile(sq_tile *tile, answer *out)
     return append(&out->bad, &bad, sizeof bad);
 }
 
-static sq_status answer_share(const sq_tile_list *share, answer *out)
+/* Tiles [first, end) of those that were found. */
+static sq_status answer_share(const sq_tile_list *found, int64_t first, int64_t end, answer *out)
 {
     sq_status rc = SQ_OK;
     sq_tile tile = {.nband = 0};
     SQ_TRY(sq_tile_list_create(&out->tiles));
-    for (int64_t t = 0; t < sq_tile_list_count(share); t++) {
-        SQ_TRY(sq_tile_list_get(share, t, &tile));
+    for (int64_t t = first; t < end; t++) {
+        SQ_TRY(sq_tile_list_get(found, t, &tile));
         SQ_TRY(answer_tile(&tile, out));
         sq_tile_clear(&tile);
     }
@@ -87,76 +89,69 @@ cleanup:
     return rc;
 }
 
-/* Rank 0: a contiguous share of the tiles for every rank, one behind the other. */
-static sq_status cut_shares(const sq_tile *tile, int64_t ntile, int ranks, buffer *out,
-                            size_t *offset, size_t *bytes)
+/* Rank 0: the tiles that the names of the files make, without their headers. */
+static sq_status find_tiles(const char *const *paths, int count, const char *reference,
+                            sq_tile_list **out)
 {
     sq_status rc = SQ_OK;
-    sq_tile_list *list = NULL;
-    for (int r = 0; r < ranks; r++) {
+    sq_tile *tile = NULL;
+    int64_t n = 0;
+    SQ_TRY(sq_tile_group(paths, count, reference, &tile, &n));
+    SQ_TRY(sq_tile_list_create(out));
+    for (int64_t t = 0; t < n; t++)
+        SQ_TRY(sq_tile_list_add(*out, &tile[t]));
+    SQ_TRY(sq_tile_list_finish(*out));
+cleanup:
+    for (int64_t t = 0; t < n; t++)
+        sq_tile_clear(&tile[t]);
+    sq_free(tile);
+    return rc;
+}
+
+/* A list as one message: each piece behind its size. */
+static sq_status flatten(const sq_tile_list *list, buffer *out)
+{
+    sq_status rc = SQ_OK;
+    for (int i = 0; i < sq_tile_list_pieces(list); i++) {
         const void *data;
-        SQ_TRY(sq_tile_list_create(&list));
-        for (int64_t t = ntile * r / ranks; t < ntile * (r + 1) / ranks; t++)
-            SQ_TRY(sq_tile_list_add(list, &tile[t]));
-        SQ_TRY(sq_tile_list_finish(list));
-        sq_tile_list_bytes(list, &data, &bytes[r]);
-        offset[r] = out->size;
-        SQ_TRY(append(out, data, bytes[r]));
-        sq_tile_list_destroy(list);
-        list = NULL;
+        size_t size;
+        sq_tile_list_piece(list, i, &data, &size);
+        SQ_TRY(append(out, &size, sizeof size));
+        SQ_TRY(append(out, data, size));
     }
 cleanup:
-    sq_tile_list_destroy(list);
     return rc;
 }
 
-/* The share of this rank of the tiles that rank 0 has found. */
-static sq_status share_tiles(const sq_comm *comm, const sq_tile *tile, int64_t ntile,
-                             sq_tile_list **share)
-{
-    sq_status rc = SQ_OK, mine = SQ_OK;
-    int size = sq_comm_size(comm);
-    size_t *number = NULL; /* [3][size]: offsets, bytes, bytes received */
-    buffer shares = {0};
-    void *received = NULL;
-    SQ_TRY_ALL(comm, SQ_ALLOC(number, 3 * size, "shares"));
-    if (sq_comm_rank(comm) == 0)
-        mine = cut_shares(tile, ntile, size, &shares, number, number + size);
-    SQ_TRY(sq_comm_agree(comm, mine));
-    SQ_TRY(sq_comm_exchange(comm, shares.data, number, number + size, &received,
-                            number + 2 * size));
-    mine = sq_tile_list_open(received, number[2 * size], share);
-    SQ_TRY(sq_comm_agree(comm, mine));
-cleanup:
-    sq_free(number);
-    sq_free(shares.data);
-    return rc;
-}
-
-/* Rank 0: the lists of all ranks from their bytes. */
-static sq_status open_lists(const char *data, const size_t *size, int ranks, sq_tile_list **list,
-                            int64_t *tiles)
+static sq_status open_flat(const char *data, size_t size, sq_tile_list **out)
 {
     sq_status rc = SQ_OK;
-    for (int r = 0; r < ranks; data += size[r++]) {
-        void *copy;
-        SQ_TRY(sq_alloc(&copy, size[r], 1, "tiles"));
-        memcpy(copy, data, size[r]);
-        SQ_TRY(sq_tile_list_open(copy, size[r], &list[r]));
-        *tiles += sq_tile_list_count(list[r]);
+    size_t at = 0, length;
+    SQ_TRY(sq_tile_list_create(out));
+    for (int i = 0; at < size; i++, at += length) {
+        void *piece;
+        memcpy(&length, data + at, sizeof length);
+        at += sizeof length;
+        SQ_TRY(sq_alloc(&piece, length, 1, "tiles"));
+        memcpy(piece, data + at, length);
+        SQ_TRY(sq_tile_list_put_piece(*out, i, piece, length));
     }
+    SQ_TRY(sq_tile_list_open(*out));
 cleanup:
     return rc;
 }
 
-/* Shares are contiguous in the order of the names: so are the lists of the ranks. */
+/* Rank 0: shares are contiguous in the order of the names, so are the lists of the ranks. */
 static sq_status write_index(const char *data, const size_t *size, int ranks, const char *out,
                              sq_index_report *report)
 {
     sq_status rc = SQ_OK;
     sq_tile_list **list = NULL;
     SQ_TRY(SQ_ALLOC(list, ranks, "tiles"));
-    SQ_TRY(open_lists(data, size, ranks, list, &report->tiles));
+    for (int r = 0; r < ranks; data += size[r++]) {
+        SQ_TRY(open_flat(data, size[r], &list[r]));
+        report->tiles += sq_tile_list_count(list[r]);
+    }
     if (!report->tiles)
         SQ_TRY(sq_fail(SQ_ERR_DATA, "no tile could be read (%lld found)", (long long)report->bad));
     SQ_TRY(sq_tile_index_write(out, (const sq_tile_list *const *)list, ranks));
@@ -183,13 +178,14 @@ static sq_status collect(const sq_comm *comm, const answer *a, const char *out,
                          sq_tile_problem problem, void *user, sq_index_report *report)
 {
     sq_status rc = SQ_OK, mine = SQ_OK;
-    const void *data;
+    buffer flat = {.size = 0};
     void *all = NULL, *bad = NULL;
-    size_t size, total, bad_total, *sizes = NULL;
-    SQ_TRY_ALL(comm, SQ_ALLOC(sizes, sq_comm_size(comm), "tiles"));
-    sq_tile_list_bytes(a->tiles, &data, &size);
+    size_t total, bad_total, *sizes = NULL;
+    if ((mine = SQ_ALLOC(sizes, sq_comm_size(comm), "tiles")) == SQ_OK)
+        mine = flatten(a->tiles, &flat);
+    SQ_TRY(sq_comm_agree(comm, mine));
     SQ_TRY(sq_comm_gather(comm, a->bad.data, a->bad.size, &bad, &bad_total, NULL));
-    SQ_TRY(sq_comm_gather(comm, data, size, &all, &total, sizes));
+    SQ_TRY(sq_comm_gather(comm, flat.data, flat.size, &all, &total, sizes));
     if (sq_comm_rank(comm) == 0) {
         tell_problems(bad, bad_total, problem, user, report);
         mine = write_index(all, sizes, sq_comm_size(comm), out, report);
@@ -197,6 +193,7 @@ static sq_status collect(const sq_comm *comm, const answer *a, const char *out,
     SQ_TRY(sq_comm_agree(comm, mine));
 cleanup:
     sq_free(sizes);
+    sq_free(flat.data);
     sq_free(all);
     sq_free(bad);
     return rc;
@@ -207,25 +204,22 @@ sq_status sq_index_build(const sq_comm *comm, const char *const *paths, int coun
                          void *user, sq_index_report *report)
 {
     sq_status rc = SQ_OK, mine = SQ_OK;
-    sq_tile *listed = NULL;
-    sq_tile_list *share = NULL;
-    int64_t nlisted = 0;
+    sq_tile_list *found = NULL;
+    int64_t rank = sq_comm_rank(comm), size = sq_comm_size(comm), n;
     answer a = {.tiles = NULL};
     double start = sq_now();
     *report = (sq_index_report){0};
-    if (sq_comm_rank(comm) == 0)
-        mine = sq_tile_group(paths, count, reference, &listed, &nlisted);
+    if (rank == 0)
+        mine = find_tiles(paths, count, reference, &found);
     SQ_TRY(sq_comm_agree(comm, mine));
-    SQ_TRY(share_tiles(comm, listed, nlisted, &share));
-    SQ_TRY(sq_comm_agree(comm, answer_share(share, &a)));
+    SQ_TRY(sq_share_tiles(comm, &found));
+    n = sq_tile_list_count(found);
+    SQ_TRY_ALL(comm, answer_share(found, n * rank / size, n * (rank + 1) / size, &a));
     SQ_TRY(collect(comm, &a, out, problem, user, report));
     report->seconds = sq_now() - start;
     SQ_TRY(sq_comm_broadcast(comm, 0, report, sizeof *report));
 cleanup:
-    for (int64_t t = 0; listed && t < nlisted; t++)
-        sq_tile_clear(&listed[t]);
-    sq_free(listed);
-    sq_tile_list_destroy(share);
+    sq_tile_list_destroy(found);
     sq_tile_list_destroy(a.tiles);
     sq_free(a.bad.data);
     return rc;

@@ -65,3 +65,49 @@ sq_status sq_share_files(const sq_comm *comm, sq_files *files)
 cleanup:
     return rc;
 }
+
+static sq_status share_piece(const sq_comm *comm, sq_tile_list *list, int i)
+{
+    sq_status rc = SQ_OK, mine = SQ_OK;
+    void *data = NULL;
+    size_t size = 0;
+    int root = sq_comm_rank(comm) == 0;
+    if (root) {
+        const void *bytes;
+        sq_tile_list_piece(list, i, &bytes, &size);
+        data = (void *)bytes;
+    }
+    SQ_TRY(sq_share_bytes(comm, &data, &size));
+    if (!root)
+        mine = sq_tile_list_put_piece(list, i, data, size);
+    data = NULL;
+    SQ_TRY(sq_comm_agree(comm, mine));
+cleanup:
+    if (!root)
+        sq_free(data);
+    return rc;
+}
+
+sq_status sq_share_tiles(const sq_comm *comm, sq_tile_list **list)
+{
+    sq_status rc = SQ_OK, mine = SQ_OK;
+    sq_tile_list *made = NULL;
+    int pieces = 0, root = sq_share_rank(comm) == 0;
+    if (!comm)
+        return SQ_OK;
+    if (root)
+        pieces = sq_tile_list_pieces(*list);
+    else
+        mine = sq_tile_list_create(&made);
+    SQ_TRY(sq_comm_agree(comm, mine));
+    SQ_TRY(sq_comm_broadcast(comm, 0, &pieces, sizeof pieces));
+    for (int i = 0; i < pieces; i++)
+        SQ_TRY(share_piece(comm, root ? *list : made, i));
+    SQ_TRY(sq_comm_agree(comm, root ? SQ_OK : sq_tile_list_open(made)));
+    if (!root)
+        *list = made;
+    made = NULL;
+cleanup:
+    sq_tile_list_destroy(made);
+    return rc;
+}

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "base/files.h"
+#include "fits/tile_list.h"
 #include "par/comm.h"
 
 int sq_share_rank(const sq_comm *comm);
@@ -15,5 +16,7 @@ sq_status sq_share_agree(const sq_comm *comm, sq_status mine);
 sq_status sq_share_bytes(const sq_comm *comm, void **data, size_t *size);
 /* The files of rank 0's set into the others' sets. */
 sq_status sq_share_files(const sq_comm *comm, sq_files *files);
+/* Rank 0's list; the others get one of their own in *list. */
+sq_status sq_share_tiles(const sq_comm *comm, sq_tile_list **list);
 
 #endif

@@ -129,26 +129,6 @@ cleanup:
     return rc;
 }
 
-static sq_status share_tiles(sq_survey *s, const sq_comm *comm)
-{
-    sq_status rc = SQ_OK, mine = SQ_OK;
-    const void *bytes = NULL;
-    void *data;
-    size_t size = 0;
-    if (!comm)
-        return SQ_OK;
-    if (sq_comm_rank(comm) == 0)
-        sq_tile_list_bytes(s->tiles, &bytes, &size);
-    data = (void *)bytes;
-    SQ_TRY(sq_share_bytes(comm, &data, &size));
-    SQ_TRY(sq_comm_broadcast(comm, 0, &s->index_hash, sizeof s->index_hash));
-    if (!bytes)
-        mine = sq_tile_list_open(data, size, &s->tiles);
-    SQ_TRY(sq_comm_agree(comm, mine));
-cleanup:
-    return rc;
-}
-
 /* Where tiles [first, end) lie. */
 static sq_status find_footprints(const sq_survey *s, int64_t first, int64_t end, sq_footprint *out)
 {
@@ -199,7 +179,9 @@ static sq_status make_tiles(sq_survey *s, const sq_comm *comm, const char *index
 {
     sq_status rc = SQ_OK;
     SQ_TRY(sq_share_agree(comm, sq_share_rank(comm) == 0 ? read_tiles(s, index) : SQ_OK));
-    SQ_TRY(share_tiles(s, comm));
+    SQ_TRY(sq_share_tiles(comm, &s->tiles));
+    if (comm)
+        SQ_TRY(sq_comm_broadcast(comm, 0, &s->index_hash, sizeof s->index_hash));
     s->ntile = sq_tile_list_count(s->tiles);
     s->parts = (uint32_t)s->ntile;
     SQ_TRY(make_owner(s, comm));

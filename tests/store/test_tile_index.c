@@ -190,32 +190,45 @@ static void the_hash_is_of_the_content(void **state)
     clear(tile, TILES);
 }
 
+/* A list of the pieces of another, of which `spoil` (may be NULL) changes one. */
+static sq_status copy_list(const sq_tile_list *list, sq_rng *spoil, sq_tile_list **out)
+{
+    int pieces = sq_tile_list_pieces(list);
+    int bad = spoil ? (int)(sq_rng_u32(spoil) % (uint32_t)pieces) : -1;
+    ok(sq_tile_list_create(out));
+    for (int i = 0; i < pieces; i++) {
+        const void *bytes;
+        size_t size;
+        char *mine;
+        sq_tile_list_piece(list, i, &bytes, &size);
+        ok(sq_alloc(&mine, size, 1, "copy"));
+        memcpy(mine, bytes, size);
+        if (i == bad)
+            mine[sq_rng_u64(spoil) % size] ^= (char)(1 << sq_rng_u32(spoil) % 8);
+        if (i == bad && sq_rng_u32(spoil) % 3 == 0)
+            size = sq_rng_u64(spoil) % size;
+        ok(sq_tile_list_put_piece(*out, i, mine, size));
+    }
+    return sq_tile_list_open(*out);
+}
+
 /* What one process has packed, another takes over; damage is found or does no harm. */
-static void a_list_is_its_bytes(void **state)
+static void a_list_is_its_pieces(void **state)
 {
     (void)state;
     sq_tile *tile = survey(), got;
     sq_tile_list *list = list_of(tile, 0, TILES), *copy;
-    const void *bytes;
-    size_t size;
-    char *mine;
     sq_rng rng;
-    sq_tile_list_bytes(list, &bytes, &size);
-    ok(sq_alloc(&mine, size, 1, "copy"));
-    memcpy(mine, bytes, size);
-    ok(sq_tile_list_open(mine, size, &copy));
+    ok(copy_list(list, NULL, &copy));
     same_tiles(tile, copy, TILES);
     sq_tile_list_destroy(copy);
     sq_rng_init(&rng, 5, 0, 0);
     for (int k = 0; k < 3000; k++) {
-        ok(sq_alloc(&mine, size, 1, "copy"));
-        memcpy(mine, bytes, size);
-        mine[sq_rng_u64(&rng) % size] ^= (char)(1 << sq_rng_u32(&rng) % 8);
-        if (sq_tile_list_open(mine, k % 3 ? size : sq_rng_u64(&rng) % size, &copy) != SQ_OK)
-            continue;
-        for (int64_t t = 0; t < sq_tile_list_count(copy); t++) {
-            if (sq_tile_list_get(copy, t, &got) == SQ_OK)
-                sq_tile_clear(&got);
+        if (copy_list(list, &rng, &copy) == SQ_OK) {
+            for (int64_t t = 0; t < sq_tile_list_count(copy); t++) {
+                if (sq_tile_list_get(copy, t, &got) == SQ_OK)
+                    sq_tile_clear(&got);
+            }
         }
         sq_tile_list_destroy(copy);
     }
@@ -223,26 +236,35 @@ static void a_list_is_its_bytes(void **state)
     clear(tile, TILES);
 }
 
-/* More tiles than are in memory at a time. */
+/* More tiles than are in memory at a time, and more in one than a piece of a list holds. */
 static void a_long_index(void **state)
 {
     (void)state;
-    enum { LONG = 2500 };
+    enum { LONG = 2500, CARDS = 3000000 };
     sq_tile *tile = survey(), *many, got;
+    sq_rng rng;
+    char *cards;
+    sq_rng_init(&rng, 9, 0, 0);
+    ok(sq_alloc(&cards, CARDS + 1, 1, "cards"));
+    for (int i = 0; i < CARDS; i++)
+        cards[i] = (char)(' ' + sq_rng_u32(&rng) % 95);
     ok(SQ_ALLOC(many, LONG, "tiles"));
     for (int t = 0; t < LONG; t++) {
         many[t] = tile[t * 7 % TILES];
         snprintf(many[t].name, sizeof many[t].name, "tile %d", t);
     }
+    many[1900].band[0].wcs_header = cards;
     ok(write_index(scratch("long.h5"), many, LONG));
     sq_tile_list *list = read_index(scratch("long.h5"));
     assert_int_equal(sq_tile_list_count(list), LONG);
+    assert_true(sq_tile_list_pieces(list) > 2);
     for (int t = 0; t < LONG; t++) {
         ok(sq_tile_list_get(list, t, &got));
         same_tile(&many[t], &got);
         sq_tile_clear(&got);
     }
     sq_tile_list_destroy(list);
+    sq_free(cards);
     sq_free(many);
     clear(tile, TILES);
 }
@@ -288,7 +310,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(tiles_come_back, scratch_begin, scratch_end),
         cmocka_unit_test(the_hash_is_of_the_content),
-        cmocka_unit_test(a_list_is_its_bytes),
+        cmocka_unit_test(a_list_is_its_pieces),
         cmocka_unit_test_setup_teardown(a_long_index, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(an_empty_survey_is_legal, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(other_files_are_refused, scratch_begin, scratch_end),

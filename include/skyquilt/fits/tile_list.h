@@ -30,9 +30,12 @@ void sq_tile_list_corners(const sq_tile_list *list, int64_t t, double ra[4], dou
 /* All of it: sq_tile_clear. Fast in the order of the numbers. */
 sq_status sq_tile_list_get(const sq_tile_list *list, int64_t t, sq_tile *out);
 
-/* The list's memory, borrowed; and a list of such memory, which is taken over (on failure too):
+/* The list's memory, piece by piece, borrowed. In another process: put the pieces of a list into a
+ * created one in their order, by which their memory is taken over (on failure too), then open it:
  * SQ_ERR_CORRUPT when it is no list. */
-void sq_tile_list_bytes(const sq_tile_list *list, const void **data, size_t *size);
-sq_status sq_tile_list_open(void *data, size_t size, sq_tile_list **out);
+int sq_tile_list_pieces(const sq_tile_list *list);
+void sq_tile_list_piece(const sq_tile_list *list, int i, const void **data, size_t *size);
+sq_status sq_tile_list_put_piece(sq_tile_list *list, int i, void *data, size_t size);
+sq_status sq_tile_list_open(sq_tile_list *list);
 
 #endif
