@@ -86,7 +86,7 @@ def deepsz(patch, net, path):
     assert abs(four[1, y, x] - max(inside)) < 1e-5
     # A core is one value; with four passes every point is a quarter core from an edge in some pass.
     block = one[0, 96:108, 120:132]
-    assert np.ptp(block) == 0
+    assert np.ptp(block) < 1e-6 * np.abs(block).max()
     inner = four[1, 32:-32, 32:-32]
     assert inner.min() >= 0.5 - 1 / 12 - 1e-6 and one[1, 32:-32, 32:-32].min() < 0.1
     assert np.isnan(one[0, 0]).all() and np.isfinite(four[0, 24:-24, 24:-24]).all()
