@@ -91,6 +91,9 @@ sq_status sq_cluster_net_read(const sq_model *model, const char *path, sq_cluste
         SQ_TRY(sq_metadata_text(model, path, "heads", &text));
         if (strcmp(text, "halo,cluster,target,ln_mass,ln_sigma,far") != 0)
             return sq_metadata_bad(path, "heads", text);
+        int planes = 2 * net->nband + 2;
+        SQ_TRY(sq_metadata_reals(model, path, "domain_low", planes, -1e3, 1e3, net->domain[0]));
+        SQ_TRY(sq_metadata_reals(model, path, "domain_high", planes, -1e3, 1e3, net->domain[1]));
     }
     SQ_TRY(check_tensors(model, path, net));
 cleanup:
@@ -357,4 +360,19 @@ void sq_cluster_network_sample(const sq_cluster_network *n, double x, double y, 
     }
     for (int h = 0; h < n->net.heads; h++)
         head[h] = best < 0 ? NAN : n->sum[h * pixels + best];
+}
+
+int sq_cluster_network_in_domain(const sq_cluster_network *n, int x, int y)
+{
+    if (!n->inputs)
+        return 1;
+    int64_t cells = n->flat.nx / SQ_CLUSTER_CELL;
+    const float *plane =
+        sq_cluster_inputs_planes(n->inputs) + y / SQ_CLUSTER_CELL * cells + x / SQ_CLUSTER_CELL;
+    for (int c = 0; c < sq_cluster_inputs_conditions(n->inputs); c++) {
+        double value = plane[c * cells * cells];
+        if (!(value >= n->net.domain[0][c] && value <= n->net.domain[1][c]))
+            return 0;
+    }
+    return 1;
 }

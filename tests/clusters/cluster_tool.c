@@ -123,6 +123,12 @@ static void run_network(const patch *p, char **a, FILE *out)
     for (int h = 0; h < setup.net.heads; h++)
         give(out, sq_cluster_network_map(network, h), (size_t)p->pixels * sizeof(float));
     give(out, sq_cluster_network_depth(network), (size_t)p->pixels * sizeof(float));
+    for (int y = 0; y < p->bands.flat.ny; y += SQ_CLUSTER_CELL) {
+        for (int x = 0; x < p->bands.flat.nx; x += SQ_CLUSTER_CELL) {
+            float in = (float)sq_cluster_network_in_domain(network, x, y);
+            give(out, &in, sizeof in);
+        }
+    }
     sq_cluster_network_destroy(network);
     sq_model_destroy(model);
 }

@@ -20,7 +20,7 @@ from cluster_net import HEADS, ClusterNet, DeepSZNet
 from export_clusters import write
 
 TOOL = sys.argv[1]
-SIDE = 256
+SIDE, LIMIT = 256, -0.85
 
 
 def networks(folder):
@@ -37,7 +37,8 @@ def networks(folder):
         path = os.path.join(folder, kind + ".onnx")
         saved = {"kind": kind, "average": net.state_dict(), "ghz": "95,150,220", "pixel": 0.5,
                  "state": {"step": 0, "seconds": 0}}
-        write(saved, path, kind)
+        write(saved, path, kind, more={"skyquilt.domain_high": f"{LIMIT}" + ",100" * 7,
+                                       "skyquilt.domain_low": "-100," * 7 + "1e-6"} if kind == "own" else {})
         nets.append(net.eval())
         paths.append(path)
     return nets, paths
@@ -48,20 +49,28 @@ def compare(name, got, want, tolerance):
     assert np.array_equal(np.isnan(got), np.isnan(want)) and error < tolerance, f"{name}: {error}"
 
 
+def maps(patch, path, passes, tile):
+    """Heads and depth, and the cells in the network's domain."""
+    out = run(TOOL, "network", patch, path, passes, tile)
+    return out[:-SIDE * SIDE // 64].reshape(-1, SIDE, SIDE), out[-SIDE * SIDE // 64:].reshape(SIDE // 8, -1)
+
+
 def own(patch, net, path):
     out = run(TOOL, "inputs", patch)
     image = torch.from_numpy(out[:8 * SIDE * SIDE].reshape(1, 8, SIDE, SIDE).copy())
     planes = torch.from_numpy(out[8 * SIDE * SIDE:].reshape(1, 8, SIDE // 8, SIDE // 8).copy())
     with torch.no_grad():
         want = net(image, planes)[0].numpy()
-    shape = (len(HEADS) + 1, SIDE, SIDE)
-    whole = run(TOOL, "network", patch, path, 1, 0).reshape(shape)
+    whole, inside = maps(patch, path, 1, 0)
     compare("whole patch", whole[:-1], want, 1e-4)
     # Within the halo a tile has all the context there is, so that tiles and passes change nothing.
     for passes in (1, 2, 4):
-        tiled = run(TOOL, "network", patch, path, passes, 192).reshape(shape)
+        tiled, _ = maps(patch, path, passes, 192)
         compare(f"tiles, {passes} passes", tiled[:-1], want, 1e-4)
     assert tiled[-1].max() <= 1 and tiled[-1].min() >= 0
+    # The limit that was written: ln of the first band's noise in 5 uK-arcmin.
+    want = (planes[0, 0].numpy() <= LIMIT) & (planes[0, -1].numpy() > 0)
+    assert want.any() and not want.all() and np.array_equal(inside == 1, want)
 
 
 def cutout_scores(patch, net, corners):
@@ -73,8 +82,9 @@ def cutout_scores(patch, net, corners):
 
 def deepsz(patch, net, path):
     core, shifts = 12, ((0, 0), (6, 6), (6, 0), (0, 6))
-    one = run(TOOL, "network", patch, path, 1, 0).reshape(2, SIDE, SIDE)
-    four = run(TOOL, "network", patch, path, 4, 0).reshape(2, SIDE, SIDE)
+    one, inside_one = maps(patch, path, 1, 0)
+    four, _ = maps(patch, path, 4, 0)
+    assert (inside_one == 1).all()
     x, y = 124, 87
     centre = np.array([x, y]) + 0.5
     corners = [np.floor((centre + s) / core) * core - s for s in shifts]

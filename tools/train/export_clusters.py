@@ -4,10 +4,12 @@
 """
 
 import argparse
+import glob
 import io
 import os
 import sys
 
+import h5py
 import numpy as np
 import torch
 
@@ -80,6 +82,19 @@ def export(saved, file):
     return net
 
 
+def domain(pattern):
+    """Limits of the planes in training sets: where a network was trained. Missing data is no reason to doubt."""
+    low, high = [], []
+    for path in sorted(glob.glob(pattern)):
+        with h5py.File(path) as f:
+            low.append(f["planes"][:].min((0, 2, 3)))
+            high.append(f["planes"][:].max((0, 2, 3)))
+    low, high = np.min(low, 0) - 0.02, np.max(high, 0) + 0.02
+    low[-1] = 0
+    text = lambda v: ",".join(f"{x:.4f}" for x in v)
+    return {"skyquilt.domain_low": text(low), "skyquilt.domain_high": text(high)}
+
+
 def write(saved, path, name, version="1", more=()):
     """The network of a checkpoint with its metadata; `more`: pairs of further keys and values."""
     buffer = io.BytesIO()
@@ -90,7 +105,10 @@ def write(saved, path, name, version="1", more=()):
                "skyquilt.pixel": f"{saved['pixel']:g}", "skyquilt.steps": saved["state"]["step"],
                "skyquilt.training_seconds": round(saved["state"]["seconds"]), "skyquilt.combination": "none"}
     if own:
-        entries.update({"skyquilt.heads": ",".join(HEADS), "skyquilt.halo": HALO, "skyquilt.multiple": MULTIPLE})
+        planes = 2 * len(saved["ghz"].split(",")) + 2
+        entries.update({"skyquilt.heads": ",".join(HEADS), "skyquilt.halo": HALO, "skyquilt.multiple": MULTIPLE,
+                        "skyquilt.domain_low": ",".join(["-100"] * planes),
+                        "skyquilt.domain_high": ",".join(["100"] * planes)})
     entries.update(more)
     with open(path + ".partial", "wb") as f:
         f.write((buffer.getvalue() if own else halve(buffer.getvalue())) + metadata(entries))
@@ -103,10 +121,13 @@ def main():
     p.add_argument("output")
     p.add_argument("--name", required=True)
     p.add_argument("--version", default="1")
+    p.add_argument("--sets", help="pattern of the training sets, whose depths and beams are the network's domain")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="further metadata")
     a = p.parse_args()
     saved = torch.load(a.checkpoint, map_location="cpu")
-    write(saved, a.output, a.name, a.version, [item.split("=", 1) for item in a.set])
+    more = domain(a.sets) if a.sets else {}
+    more.update(item.split("=", 1) for item in a.set)
+    write(saved, a.output, a.name, a.version, more)
     print(f"{a.output}: {os.path.getsize(a.output)} bytes, {saved['state']['step']} steps")
 
 

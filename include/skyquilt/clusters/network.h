@@ -38,6 +38,8 @@ typedef struct sq_cluster_net {
     double ghz[SQ_MMF_BANDS];
     double pixel;       /* arcmin */
     int halo, multiple; /* pixels; of tiles */
+    /* Limits of the planes of clusters/inputs.h in training. */
+    double domain[2][2 * SQ_MMF_BANDS + 2];
 } sq_cluster_net;
 
 /* SQ_ERR_CONFIG, with the model's name, for a model that is no cluster network or whose shapes and
@@ -73,6 +75,8 @@ const float *sq_cluster_network_depth(const sq_cluster_network *network);
  * there is none. */
 void sq_cluster_network_sample(const sq_cluster_network *network, double x, double y, double radius,
                                float *head);
+/* 1 when depth and beams at a pixel are those of the network's training; cutouts: always. */
+int sq_cluster_network_in_domain(const sq_cluster_network *network, int x, int y);
 void sq_cluster_network_destroy(sq_cluster_network *network);
 
 #endif
