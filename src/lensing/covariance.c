@@ -71,7 +71,7 @@ static void add_swapped(const sq_quadratic *q, const term *t, double *const *wa,
 }
 
 sq_status sq_quadratic_gram(sq_quadratic *q, sq_qe a, double *const *wa, sq_qe b, double *const *wb,
-                            const double *cross, double *out)
+                            const double *cross, int curl, double *out)
 {
     sq_status rc = SQ_OK;
     list *l = NULL;
@@ -83,7 +83,7 @@ sq_status sq_quadratic_gram(sq_quadratic *q, sq_qe a, double *const *wa, sq_qe b
             add_swapped(q, t, wa, u, wb, cross, l);
         }
     }
-    SQ_TRY(products_sum(&q->products, l->count, l->item, out));
+    SQ_TRY(products_sum(&q->products, l->count, l->item, curl, out));
 cleanup:
     sq_free(l);
     return rc;
@@ -117,7 +117,7 @@ sq_status sq_quadratic_covariance(sq_quadratic *q, sq_qe a, sq_qe b, const doubl
     SQ_TRY(sq_quadratic_need_response(q, a));
     SQ_TRY(sq_quadratic_need_response(q, b));
     SQ_TRY(make_cross(q, total_te, &cross));
-    SQ_TRY(sq_quadratic_gram(q, a, q->weight, b, q->weight, cross, out));
+    SQ_TRY(sq_quadratic_gram(q, a, q->weight, b, q->weight, cross, 0, out));
     for (int64_t k = 0; k < q->modes; k++) {
         double r = q->response[a][k] * q->response[b][k];
         out[k] = r > 0 ? out[k] * sq_quadratic_to_kappa(q, k) / r : 0;
@@ -144,7 +144,7 @@ sq_status sq_quadratic_combined_n0(sq_quadratic *q, unsigned kinds, const double
         for (int b = a; b < SQ_QE_COUNT; b++) {
             if (!(kinds & 1u << a) || !(kinds & 1u << b) || !correlated(a, b))
                 continue;
-            SQ_TRY(sq_quadratic_gram(q, (sq_qe)a, q->weight, (sq_qe)b, q->weight, cross, one));
+            SQ_TRY(sq_quadratic_gram(q, (sq_qe)a, q->weight, (sq_qe)b, q->weight, cross, 0, one));
             for (int64_t k = 0; k < q->modes; k++) {
                 int there = q->response[a][k] > 0 && q->response[b][k] > 0;
                 n0[k] += there ? (a == b ? 1 : 2) * one[k] : 0;

@@ -229,8 +229,9 @@ static void to_modes(products *p, const double *even, const double *odd)
     sq_fft_forward(p->fft, p->map, p->work);
 }
 
-/* out += L_x^2 xx + L_x L_y xy (turn ALONG_X), or += L_y^2 yy. */
-static void add_modes(const products *p, int along, double *out)
+/* out += L_x^2 xx + L_x L_y xy (turn ALONG_X), or += L_y^2 yy; L turned to (L_y, -L_x) for a curl.
+ */
+static void add_modes(const products *p, int along, int curl, double *out)
 {
     double scale = 1 / (p->flat.dx * p->flat.dy);
     int columns = p->columns, ny = p->flat.ny;
@@ -238,7 +239,7 @@ static void add_modes(const products *p, int along, double *out)
         int64_t up = (int64_t)v * columns, down = (int64_t)((ny - v) % ny) * columns;
         for (int u = 0; u < columns; u++) {
             double a = creal(p->work[up + u]), b = creal(p->work[down + u]);
-            double x = p->lx[u], y = p->ly[v];
+            double x = curl ? p->ly[v] : p->lx[u], y = curl ? -p->lx[u] : p->ly[v];
             double value = along == ALONG_X ? x * (x * 0.5 * (a + b) + y * 0.5 * (a - b))
                                             : y * y * 0.5 * (a + b);
             out[up + u] += scale * value;
@@ -248,7 +249,7 @@ static void add_modes(const products *p, int along, double *out)
     }
 }
 
-sq_status products_sum(products *p, int count, const product *list, double *out)
+sq_status products_sum(products *p, int count, const product *list, int curl, double *out)
 {
     sq_status rc = SQ_OK;
     plan *all = NULL;
@@ -281,9 +282,9 @@ sq_status products_sum(products *p, int count, const product *list, double *out)
     }
     memset(out, 0, (size_t)sq_flat_modes(&p->flat) * sizeof *out);
     to_modes(p, sum, sum + size);
-    add_modes(p, ALONG_X, out);
+    add_modes(p, ALONG_X, curl, out);
     to_modes(p, sum + 2 * size, NULL);
-    add_modes(p, ALONG_Y, out);
+    add_modes(p, ALONG_Y, curl, out);
 cleanup:
     sq_free(all);
     sq_free(index);

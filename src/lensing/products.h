@@ -48,7 +48,7 @@ sq_status products_create(const sq_flat *flat, int lmax, products *p);
 void products_free(products *p);
 /* A factor's function in one row of the quadrant, without i: out[used_columns]. */
 void products_row(const products *p, const factor *f, int row, double *out);
-/* out[modes]. */
-sq_status products_sum(products *p, int count, const product *list, double *out);
+/* out[modes]; `curl`: with (L_y, -L_x) in the place of L. */
+sq_status products_sum(products *p, int count, const product *list, int curl, double *out);
 
 #endif

@@ -43,7 +43,9 @@ void sq_quadratic_destroy(sq_quadratic *q)
         if (q->response[i] != q->own[i])
             sq_free(q->response[i]);
         sq_free(q->own[i]);
-        sq_free(q->sum[i]);
+        sq_free(q->curl_response[i]);
+        for (int axis = 0; axis < 2; axis++)
+            sq_free(q->sum[axis][i]);
     }
     sq_free(q->gradient_map);
     products_free(&q->products);
@@ -133,16 +135,33 @@ sq_status sq_quadratic_need_response(sq_quadratic *q, sq_qe kind)
     if (q->response[kind])
         return SQ_OK;
     SQ_TRY(SQ_ALLOC(own, q->modes, "response"));
-    SQ_TRY(sq_quadratic_gram(q, kind, q->weight, kind, q->weight, NULL, own));
+    SQ_TRY(sq_quadratic_gram(q, kind, q->weight, kind, q->weight, NULL, 0, own));
     if (q->gradient[s] != q->weight[s]) {
         SQ_TRY(SQ_ALLOC(response, q->modes, "response"));
-        SQ_TRY(sq_quadratic_gram(q, kind, q->weight, kind, q->gradient, NULL, response));
+        SQ_TRY(
+            sq_quadratic_gram(q, kind, q->weight, kind, q->gradient, NULL, 0, response));
     }
     q->response[kind] = response ? response : own;
     q->own[kind] = own;
     own = response = NULL;
 cleanup:
     sq_free(own);
+    sq_free(response);
+    return rc;
+}
+
+static sq_status need_curl_response(sq_quadratic *q, sq_qe kind)
+{
+    sq_status rc = SQ_OK;
+    double *response = NULL;
+    SQ_TRY(check_kind(q, kind));
+    if (q->curl_response[kind])
+        return SQ_OK;
+    SQ_TRY(SQ_ALLOC(response, q->modes, "response"));
+    SQ_TRY(sq_quadratic_gram(q, kind, q->weight, kind, q->gradient, NULL, 1, response));
+    q->curl_response[kind] = response;
+    response = NULL;
+cleanup:
     sq_free(response);
     return rc;
 }
@@ -248,7 +267,7 @@ static int is_done(unsigned kinds, int kind, int number)
 }
 
 /* Multiply one gradient into every term that has it. */
-static void use_gradient(sq_quadratic *q, unsigned kinds, const term *t)
+static void use_gradient(sq_quadratic *q, unsigned kinds, const term *t, double *const *sums)
 {
     for (int e = 0; e < SQ_QE_COUNT; e++) {
         for (int i = 0; i < TERMS_MAX && kinds & 1u << e && sq_qe_terms[e][i].sign != 0; i++) {
@@ -256,7 +275,7 @@ static void use_gradient(sq_quadratic *q, unsigned kinds, const term *t)
             if (!same_gradient(t, u))
                 continue;
             const double *bar = q->bar[u->y][u->yturn], *gradient = q->gradient_map;
-            double *sum = q->sum[e], sign = u->sign;
+            double *sum = sums[e], sign = u->sign;
             for (int64_t k = 0; k < q->pixels; k++)
                 sum[k] += sign * gradient[k] * bar[k];
         }
@@ -267,12 +286,8 @@ static sq_status make_bars(sq_quadratic *q, unsigned kinds, const double _Comple
 {
     sq_status rc = SQ_OK;
     int made[FIELDS][TURNS] = {{0}};
-    SQ_TRY(q->gradient_map ? SQ_OK : SQ_ALLOC(q->gradient_map, q->pixels, "map"));
     for (int e = 0; e < SQ_QE_COUNT; e++) {
-        if (!(kinds & 1u << e))
-            continue;
-        SQ_TRY(q->sum[e] ? SQ_OK : SQ_ALLOC(q->sum[e], q->pixels, "map"));
-        for (int i = 0; i < TERMS_MAX && sq_qe_terms[e][i].sign != 0; i++) {
+        for (int i = 0; i < TERMS_MAX && kinds & 1u << e && sq_qe_terms[e][i].sign != 0; i++) {
             const term *t = &sq_qe_terms[e][i];
             double **bar = &q->bar[t->y][t->yturn];
             if (made[t->y][t->yturn]++)
@@ -285,76 +300,117 @@ cleanup:
     return rc;
 }
 
-/* kappa -= i L_axis FT[sum], set along x. */
-static void add_divergence(sq_quadratic *q, int e, int axis, double _Complex *kappa)
+/* v_j += of the gradients of x and the maps of y. */
+static sq_status add_products(sq_quadratic *q, unsigned kinds, const double _Complex *const *x,
+                              const double _Complex *const *y)
 {
-    products *p = &q->products;
-    sq_fft_forward(p->fft, q->sum[e], p->work);
+    sq_status rc = SQ_OK;
+    SQ_TRY(make_bars(q, kinds, y));
+    for (int axis = 0; axis < 2; axis++) {
+        for (int k = 0; k < SQ_QE_COUNT; k++) {
+            for (int i = 0; i < TERMS_MAX && kinds & 1u << k && sq_qe_terms[k][i].sign != 0; i++) {
+                const term *u = &sq_qe_terms[k][i];
+                if (is_done(kinds, k, i))
+                    continue;
+                filter(q, x[u->x],
+                       &(factor){{q->weight[u->spectrum], q->inverse[u->x]},
+                                 {u->xturn},
+                                 {axis ? ALONG_Y : ALONG_X}},
+                       q->gradient_map);
+                use_gradient(q, kinds, u, q->sum[axis]);
+            }
+        }
+    }
+cleanup:
+    return rc;
+}
+
+/* out = -i L_j W, added to what is there along y; for a curl L is turned to (L_y, -L_x). */
+static void add_derivative(const sq_quadratic *q, int axis, int curl, double _Complex *out)
+{
+    const products *p = &q->products;
     for (int v = 0; v < p->flat.ny; v++) {
         double y = v < p->rows ? p->ly[v] : -p->ly[p->flat.ny - v];
-        double _Complex *row = kappa + (int64_t)v * p->columns;
+        double _Complex *row = out + (int64_t)v * p->columns;
         const double _Complex *from = p->work + (int64_t)v * p->columns;
         for (int u = 0; u < p->columns; u++) {
-            double l = axis == ALONG_X ? p->lx[u] : y, re = l * cimag(from[u]);
-            double im = -l * creal(from[u]);
-            row[u] =
-                axis == ALONG_X ? CMPLX(re, im) : CMPLX(creal(row[u]) + re, cimag(row[u]) + im);
+            double l = axis == curl ? p->lx[u] : y;
+            l = axis && curl ? -l : l;
+            double re = l * cimag(from[u]), im = -l * creal(from[u]);
+            row[u] = axis == 0 ? CMPLX(re, im) : CMPLX(creal(row[u]) + re, cimag(row[u]) + im);
         }
     }
 }
 
-static void normalise(sq_quadratic *q, int e, double _Complex *kappa)
+/* Times L^2 / (2 R) and a scale. */
+static void normalise(const sq_quadratic *q, const double *response, double scale,
+                      double _Complex *kappa)
 {
     const products *p = &q->products;
     for (int v = 0; v < p->flat.ny; v++) {
         double y = p->ly[v < p->rows ? v : p->flat.ny - v];
         int64_t k = (int64_t)v * p->columns;
         for (int u = 0; u < p->columns; u++) {
-            double r = q->response[e][k + u];
-            double f = r > 0 ? 0.5 * (p->lx[u] * p->lx[u] + y * y) / r : 0;
+            double r = response[k + u];
+            double f = r > 0 ? scale * 0.5 * (p->lx[u] * p->lx[u] + y * y) / r : 0;
             kappa[k + u] = CMPLX(f * creal(kappa[k + u]), f * cimag(kappa[k + u]));
         }
     }
+}
+
+static sq_status prepare(sq_quadratic *q, unsigned kinds, int curl)
+{
+    sq_status rc = SQ_OK;
+    SQ_TRY(q->gradient_map ? SQ_OK : SQ_ALLOC(q->gradient_map, q->pixels, "map"));
+    for (int k = 0; k < SQ_QE_COUNT; k++) {
+        if (!(kinds & 1u << k))
+            continue;
+        SQ_TRY(sq_quadratic_need_response(q, (sq_qe)k));
+        SQ_TRY(curl ? need_curl_response(q, (sq_qe)k) : SQ_OK);
+        for (int axis = 0; axis < 2; axis++) {
+            double **sum = &q->sum[axis][k];
+            SQ_TRY(*sum ? SQ_OK : SQ_ALLOC(*sum, q->pixels, "map"));
+            memset(*sum, 0, (size_t)q->pixels * sizeof **sum);
+        }
+    }
+cleanup:
+    return rc;
+}
+
+sq_status sq_quadratic_cross(sq_quadratic *q, unsigned kinds, const double _Complex *const a[3],
+                             const double _Complex *const b[3],
+                             double _Complex *const kappa[SQ_QE_COUNT],
+                             double _Complex *const curl[SQ_QE_COUNT])
+{
+    sq_status rc = SQ_OK;
+    products *p = &q->products;
+    SQ_TRY(prepare(q, kinds, curl != NULL));
+    SQ_TRY(add_products(q, kinds, a, b));
+    if (a != b)
+        SQ_TRY(add_products(q, kinds, b, a));
+    for (int k = 0; k < SQ_QE_COUNT; k++) {
+        if (!(kinds & 1u << k))
+            continue;
+        for (int axis = 0; axis < 2; axis++) {
+            sq_fft_forward(p->fft, q->sum[axis][k], p->work);
+            add_derivative(q, axis, 0, kappa[k]);
+            if (curl)
+                add_derivative(q, axis, 1, curl[k]);
+        }
+        normalise(q, q->response[k], a != b ? 0.5 : 1, kappa[k]);
+        if (curl)
+            normalise(q, q->curl_response[k], a != b ? 0.5 : 1, curl[k]);
+    }
+cleanup:
+    return rc;
 }
 
 sq_status sq_quadratic_estimates(sq_quadratic *q, unsigned kinds, const double _Complex *t,
                                  const double _Complex *e, const double _Complex *b,
                                  double _Complex *const kappa[SQ_QE_COUNT])
 {
-    sq_status rc = SQ_OK;
     const double _Complex *const field[] = {t, e, b};
-    for (int k = 0; k < SQ_QE_COUNT; k++) {
-        if (kinds & 1u << k)
-            SQ_TRY(sq_quadratic_need_response(q, (sq_qe)k));
-    }
-    SQ_TRY(make_bars(q, kinds, field));
-    for (int axis = ALONG_X; axis <= ALONG_Y; axis++) {
-        for (int k = 0; k < SQ_QE_COUNT; k++) {
-            if (kinds & 1u << k)
-                memset(q->sum[k], 0, (size_t)q->pixels * sizeof *q->sum[k]);
-        }
-        for (int k = 0; k < SQ_QE_COUNT; k++) {
-            for (int i = 0; i < TERMS_MAX && kinds & 1u << k && sq_qe_terms[k][i].sign != 0; i++) {
-                const term *u = &sq_qe_terms[k][i];
-                if (is_done(kinds, k, i))
-                    continue;
-                filter(q, field[u->x],
-                       &(factor){{q->weight[u->spectrum], q->inverse[u->x]}, {u->xturn}, {axis}},
-                       q->gradient_map);
-                use_gradient(q, kinds, u);
-            }
-        }
-        for (int k = 0; k < SQ_QE_COUNT; k++) {
-            if (kinds & 1u << k)
-                add_divergence(q, k, axis, kappa[k]);
-        }
-    }
-    for (int k = 0; k < SQ_QE_COUNT; k++) {
-        if (kinds & 1u << k)
-            normalise(q, k, kappa[k]);
-    }
-cleanup:
-    return rc;
+    return sq_quadratic_cross(q, kinds, field, field, kappa, NULL);
 }
 
 sq_status sq_quadratic_estimate(sq_quadratic *q, sq_qe kind, const double _Complex *t,

@@ -30,17 +30,19 @@ struct sq_quadratic {
     double *weight[SPECTRA], *gradient[SPECTRA]; /* 0 outside lmin..lmax; gradient may be weight */
     double *inverse[FIELDS];                     /* 1 / C_tot */
     double *response[SQ_QE_COUNT], *own[SQ_QE_COUNT]; /* [modes], R and R_ww, when asked for */
+    double *curl_response[SQ_QE_COUNT];               /* R of the curl, when asked for */
     double *bar[FIELDS][TURNS];                       /* maps of Ybar, when asked for */
-    double *sum[SQ_QE_COUNT], *gradient_map;
+    double *sum[2][SQ_QE_COUNT], *gradient_map;       /* v_x and v_y */
 };
 
 /* A table of l = 0..lmax at the quadrant's modes within lmin..lmax, or its inverse. */
 sq_status sq_quadratic_spread(const sq_quadratic *q, const double *table, int invert,
                               const char *what, double **out);
 /* Covariance of the g of a and b with weights wa and wb for fields of power 1 / inverse, and
- * `cross` = C^TE / (C^TT C^EE) between T and E (NULL: none); out[modes]. */
+ * `cross` = C^TE / (C^TT C^EE) between T and E (NULL: none), of gradients or of curls; out[modes].
+ */
 sq_status sq_quadratic_gram(sq_quadratic *q, sq_qe a, double *const *wa, sq_qe b, double *const *wb,
-                            const double *cross, double *out);
+                            const double *cross, int curl, double *out);
 sq_status sq_quadratic_need_response(sq_quadratic *q, sq_qe kind);
 /* L^4 / 4 of a mode: from the power of phi to that of kappa. */
 double sq_quadratic_to_kappa(const sq_quadratic *q, int64_t mode);

@@ -68,6 +68,14 @@ sq_status sq_quadratic_estimate(sq_quadratic *q, sq_qe kind, const double _Compl
 sq_status sq_quadratic_estimates(sq_quadratic *q, unsigned kinds, const double _Complex *t,
                                  const double _Complex *e, const double _Complex *b,
                                  double _Complex *const kappa[SQ_QE_COUNT]);
+/* Estimates from the (T, E, B) of two maps, symmetrised: half of the gradients are a's and half b's,
+ * so that cross(a, a) is the estimate of a. `curl` (may be NULL) gets the same of the curl mode psi
+ * of a deflection (d psi / dy, -d psi / dx), as L^2 psi / 2 with its own response: lensing has
+ * none, and what it shows is noise or a fault. */
+sq_status sq_quadratic_cross(sq_quadratic *q, unsigned kinds, const double _Complex *const a[3],
+                             const double _Complex *const b[3],
+                             double _Complex *const kappa[SQ_QE_COUNT],
+                             double _Complex *const curl[SQ_QE_COUNT]);
 /* sum R kappa / sum R over the estimators of `kinds` (bits 1 << kind). kappa[kind] of those. */
 sq_status sq_quadratic_combine(sq_quadratic *q, unsigned kinds,
                                const double _Complex *const kappa[SQ_QE_COUNT],
