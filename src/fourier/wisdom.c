@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "base/mem.h"
 #include "fourier/fft_internal.h"
 
@@ -53,33 +54,6 @@ void sq_fft_wisdom_forget(void)
     pthread_mutex_unlock(&planner);
 }
 
-static sq_status read_text(const char *path, char **out, size_t *size)
-{
-    sq_status rc = SQ_OK;
-    char *text = NULL;
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        return sq_fail(SQ_ERR_IO, "%s: %s", path, strerror(errno));
-    long length = fseek(file, 0, SEEK_END) == 0 ? ftell(file) : -1;
-    if (length < 0 || length > WISDOM_MAX) {
-        rc = sq_fail(SQ_ERR_CONFIG, "%s: not a wisdom file: %ld bytes", path, length);
-        goto cleanup;
-    }
-    rewind(file);
-    SQ_TRY(sq_alloc(&text, (size_t)length + 1, 1, "wisdom"));
-    if (fread(text, 1, (size_t)length, file) != (size_t)length) {
-        rc = sq_fail(SQ_ERR_IO, "%s: cannot read", path);
-        goto cleanup;
-    }
-    *out = text;
-    *size = (size_t)length;
-    text = NULL;
-cleanup:
-    sq_free(text);
-    fclose(file);
-    return rc;
-}
-
 /* One section; `text` moves behind it. FFTW wants its text terminated, so that it is copied. */
 static sq_status import_section(const char *path, const char *name, const char **text,
                                 const char *end, int (*import)(const char *))
@@ -105,26 +79,31 @@ cleanup:
     return rc;
 }
 
-sq_status sq_fft_wisdom_load(const char *path, sq_hash *hash)
+sq_status sq_fft_wisdom_parse(const void *data, size_t size, const char *name, sq_hash *hash)
 {
     sq_status rc = SQ_OK;
-    char *text = NULL;
-    size_t size = 0;
-    SQ_TRY(read_text(path, &text, &size));
-    if (strncmp(text, magic, strlen(magic)) != 0) {
-        rc = sq_fail(SQ_ERR_CONFIG, "%s: not a wisdom file: its first line is not '%.17s'", path,
-                     magic);
-        goto cleanup;
-    }
+    const char *text = data, *at = text + strlen(magic), *end = text + size;
+    if (size < strlen(magic) || memcmp(text, magic, strlen(magic)) != 0)
+        return sq_fail(SQ_ERR_CONFIG, "%s: not a wisdom file: its first line is not '%.17s'", name,
+                       magic);
     sq_fft_wisdom_forget();
-    const char *at = text + strlen(magic), *end = text + size;
-    SQ_TRY(import_section(path, "double", &at, end, fftw_import_wisdom_from_string));
-    SQ_TRY(import_section(path, "single", &at, end, fftwf_import_wisdom_from_string));
+    SQ_TRY(import_section(name, "double", &at, end, fftw_import_wisdom_from_string));
+    SQ_TRY(import_section(name, "single", &at, end, fftwf_import_wisdom_from_string));
     /* FFTW_MEASURE says which grade of recorded plans will do; nothing is measured. */
     set_policy(FFTW_WISDOM_ONLY | FFTW_MEASURE);
     if (hash)
         *hash = sq_hash_bytes(text, size);
 cleanup:
+    return rc;
+}
+
+sq_status sq_fft_wisdom_load(const char *path, sq_hash *hash)
+{
+    char *text = NULL;
+    size_t size = 0;
+    sq_status rc = sq_file_read(path, WISDOM_MAX, &text, &size);
+    if (rc == SQ_OK)
+        rc = sq_fft_wisdom_parse(text, size, path, hash);
     sq_free(text);
     return rc;
 }

@@ -37,9 +37,12 @@ void sq_fft_destroy(sq_fft *fft);
 void sq_fftf_destroy(sq_fftf *fft);
 
 /* Take plans from this file only, from now on. *hash (may be NULL) is the hash of the file's bytes.
- * SQ_ERR_IO when it cannot be read, SQ_ERR_CONFIG when it is not a wisdom file or was made by
- * another FFTW. */
+ * SQ_ERR_CONFIG when there is none, it is not a wisdom file or was made by another FFTW, SQ_ERR_IO
+ * when it cannot be read. */
 sq_status sq_fft_wisdom_load(const char *path, sq_hash *hash);
+/* The same from the file's bytes, with a NUL behind them, as sq_files_read gives them; `name` is for
+ * errors. */
+sq_status sq_fft_wisdom_parse(const void *data, size_t size, const char *name, sq_hash *hash);
 /* Measure plans for one size in both precisions (seconds to minutes; `patient` tries many more). */
 sq_status sq_fft_wisdom_learn(int ny, int nx, int patient);
 /* Write all that this process has learnt: to `path`.partial, flushed, then renamed. */
