@@ -31,6 +31,7 @@ typedef struct speed {
     double seconds, flop, compute, moves, peak;
     uint64_t bytes;
     int ops;
+    double *op; /* [ops] seconds of each, the best of some passes */
 } speed;
 
 static sq_status parse(int argc, char **argv, options *o)
@@ -117,7 +118,8 @@ static void conv_help(void)
         "DESCRIPTION\n"
         "    Times bare 3x3 oneDNN convolutions with a fused ReLU, in the layouts that oneDNN\n"
         "    prefers, on one thread, for %d shapes of 32 to 128 channels. The best of them is the\n"
-        "    peak that 'bench model' measures networks against.\n\n"
+        "    peak that 'bench model' measures networks against. Measures the bandwidth of memory\n"
+        "    too: the triad a = b + s c over arrays of 128 MB, three streams.\n\n"
         "OPTIONS\n"
         "    --precision P    fp32, bf16 or both (the default)\n"
         "    --seconds S      time for each precision; default 4\n"
@@ -129,7 +131,7 @@ static void conv_help(void)
         SHAPES);
 }
 
-static void print_peaks(const options *o, const peak *p, FILE *json)
+static void print_peaks(const options *o, const peak *p, double bandwidth, FILE *json)
 {
     printf("%s\n%10s %6s", sq_nn_version(), "channels", "side");
     for (int k = 0; k < 2; k++) {
@@ -148,9 +150,11 @@ static void print_peaks(const options *o, const peak *p, FILE *json)
         if (o->precisions >> k & 1)
             printf("peak %s: %.1f GFLOP/s\n", names[k], p[k].best * 1e-9);
     }
+    printf("memory: %.1f GB/s\n", bandwidth * 1e-9);
     if (!json)
         return;
-    fprintf(json, "{\"library\": \"%s\"", sq_nn_version());
+    fprintf(json, "{\"library\": \"%s\", \"bandwidth_gbs\": %.2f", sq_nn_version(),
+            bandwidth * 1e-9);
     for (int k = 0; k < 2; k++) {
         if (!(o->precisions >> k & 1))
             continue;
@@ -168,6 +172,7 @@ int sq_cli_bench_conv(int argc, char **argv)
 {
     options o = {.seconds = 4, .side = 320, .precisions = 3};
     peak p[2];
+    double bandwidth;
     FILE *json = NULL;
     sq_status rc;
     if (is_help(argc, argv)) {
@@ -180,7 +185,8 @@ int sq_cli_bench_conv(int argc, char **argv)
         if (o.precisions >> k & 1)
             SQ_TRY(measure_peak(k ? SQ_BF16 : SQ_FP32, o.seconds, &p[k]));
     }
-    print_peaks(&o, p, json);
+    SQ_TRY(sq_bench_bandwidth(o.seconds / 4, &bandwidth));
+    print_peaks(&o, p, bandwidth, json);
     rc = close_json(o.json, json);
     json = NULL;
 cleanup:
@@ -203,14 +209,17 @@ static void model_help(void)
         "that\n"
         "    'bench conv' measures, and the overhead over the sum of the bare oneDNN primitives\n"
         "    that the model's operators ask for, called one after the other (what the\n"
-        "    engine adds: reorders between layouts, copies at the ends, calls).\n\n"
+        "    engine adds: reorders between layouts, copies at the ends, calls). Measures the\n"
+        "    bandwidth of memory too, as 'bench conv' does.\n\n"
         "OPTIONS\n"
         "    --side N         sides of symbolic dimensions of the first input; default 320; the "
         "others\n"
         "                     may be coarser by a power of two\n"
         "    --precision P    fp32, bf16 or both (the default: what the processor is good at)\n"
         "    --seconds S      time for each measurement; default 4\n"
-        "    --ops            also print a table of the operations\n"
+        "    --ops            also print a table of the operations: time (the best of 7 passes), "
+        "speed,\n"
+        "                     and FLOP for each byte that they must read or write\n"
         "    --json FILE      also write the figures to FILE\n\n"
         "EXIT CODES\n"
         "    0  complete\n"
@@ -294,6 +303,21 @@ cleanup:
     return rc;
 }
 
+static sq_status time_ops(net *n, speed *out)
+{
+    enum { PASSES = 7 };
+    sq_status rc = SQ_OK;
+    sq_engine_profile(n->engine, 1);
+    for (int k = 0; rc == SQ_OK && k < PASSES; k++) {
+        rc = sq_engine_run(n->engine, 0, 0, (const float *const *)n->input, n->output);
+        for (int i = 0; i < out->ops; i++) {
+            double seconds = sq_engine_op_at(n->engine, i).seconds;
+            out->op[i] = k ? fmin(out->op[i], seconds) : seconds;
+        }
+    }
+    return rc;
+}
+
 static sq_status measure(net *n, sq_precision precision, double seconds, speed *out)
 {
     peak p;
@@ -303,24 +327,25 @@ static sq_status measure(net *n, sq_precision precision, double seconds, speed *
     out->peak = p.best;
     SQ_TRY(start_engine(n, precision));
     SQ_TRY(time_passes(n, 2 * seconds, out));
-    sq_engine_profile(n->engine, 1);
-    SQ_TRY(sq_engine_run(n->engine, 0, 0, (const float *const *)n->input, n->output));
     out->ops = sq_engine_ops(n->engine);
     out->bytes = sq_engine_bytes(n->engine);
+    SQ_TRY(SQ_ALLOC(out->op, out->ops, "operations"));
+    SQ_TRY(time_ops(n, out));
     for (int i = 0; i < out->ops; i++)
         out->flop += sq_engine_op_at(n->engine, i).flop;
 cleanup:
     return rc;
 }
 
-static void print_ops(const sq_engine *e)
+static void print_ops(const sq_engine *e, const speed *s)
 {
-    printf("%9s %9s  %-18s %-24s %s\n", "ms", "GFLOP/s", "operator", "implementation", "node");
+    printf("%9s %9s %10s  %-18s %-24s %s\n", "ms", "GFLOP/s", "FLOP/byte", "operator",
+           "implementation", "node");
     for (int i = 0; i < sq_engine_ops(e); i++) {
         sq_engine_op op = sq_engine_op_at(e, i);
-        printf("%9.3f %9.1f  %-18s %-24s %s\n", op.seconds * 1e3,
-               op.seconds > 0 ? op.flop / op.seconds * 1e-9 : 0, op.type,
-               sq_engine_implementation(e, i), op.name);
+        printf("%9.3f %9.1f %10.1f  %-18s %-24s %s\n", s->op[i] * 1e3,
+               s->op[i] > 0 ? op.flop / s->op[i] * 1e-9 : 0, op.bytes > 0 ? op.flop / op.bytes : 0,
+               op.type, sq_engine_implementation(e, i), op.name);
     }
 }
 
@@ -342,13 +367,15 @@ static void print_speed(const speed *s, int k, int first, FILE *json)
                 (unsigned long long)s->bytes);
 }
 
-static void json_ops(const sq_engine *e, FILE *json)
+static void json_ops(const sq_engine *e, const speed *s, FILE *json)
 {
     fprintf(json, ", \"ops\": [");
     for (int i = 0; i < sq_engine_ops(e); i++) {
         sq_engine_op op = sq_engine_op_at(e, i);
-        fprintf(json, "%s\n  {\"operator\": \"%s\", \"seconds\": %.6g, \"flop\": %.6g}",
-                i ? "," : "", op.type, op.seconds, op.flop);
+        fprintf(json,
+                "%s\n  {\"operator\": \"%s\", \"seconds\": %.6g, \"flop\": %.6g, "
+                "\"bytes\": %.0f}",
+                i ? "," : "", op.type, s->op[i], op.flop, op.bytes);
     }
     fprintf(json, "]}");
 }
@@ -357,23 +384,29 @@ static sq_status bench_model(const options *o, FILE *json)
 {
     net n;
     int first = 1;
+    double bandwidth;
     sq_status rc;
     memset(&n, 0, sizeof n);
     SQ_TRY(sq_model_load(o->file, NULL, &n.model));
     SQ_TRY(make_input(&n, o->side));
-    printf("%s\n", sq_nn_version());
+    SQ_TRY(sq_bench_bandwidth(o->seconds / 4, &bandwidth));
+    printf("%s; memory %.1f GB/s\n", sq_nn_version(), bandwidth * 1e-9);
     if (json)
-        fprintf(json, "{\"library\": \"%s\",", sq_nn_version());
+        fprintf(json, "{\"library\": \"%s\", \"bandwidth_gbs\": %.2f,", sq_nn_version(),
+                bandwidth * 1e-9);
     for (int k = 0; k < 2; k++) {
         speed s;
         if (!(o->precisions >> k & 1))
             continue;
-        SQ_TRY(measure(&n, k ? SQ_BF16 : SQ_FP32, o->seconds, &s));
-        if (o->table)
-            print_ops(n.engine);
-        print_speed(&s, k, first, json);
-        if (json)
-            json_ops(n.engine, json);
+        rc = measure(&n, k ? SQ_BF16 : SQ_FP32, o->seconds, &s);
+        if (rc == SQ_OK && o->table)
+            print_ops(n.engine, &s);
+        if (rc == SQ_OK)
+            print_speed(&s, k, first, json);
+        if (rc == SQ_OK && json)
+            json_ops(n.engine, &s, json);
+        sq_free(s.op);
+        SQ_TRY(rc);
         first = 0;
         sq_engine_destroy(n.engine);
         n.engine = NULL;

@@ -85,6 +85,34 @@ cleanup:
     return rc;
 }
 
+sq_status sq_bench_bandwidth(double seconds, double *bytes_per_second)
+{
+    enum { N = 1 << 24 };
+    double *a = NULL, *b = NULL, *c = NULL;
+    double best = INFINITY, begin = sq_now();
+    sq_status rc;
+    SQ_TRY(SQ_ALLOC(a, N, "benchmark"));
+    SQ_TRY(SQ_ALLOC(b, N, "benchmark"));
+    SQ_TRY(SQ_ALLOC(c, N, "benchmark"));
+    for (int i = 0; i < N; i++)
+        b[i] = c[i] = i;
+    for (int k = 0; k < 3 || sq_now() - begin < seconds; k++) {
+        double start = sq_cpu_now(), scale = 1 + k;
+        for (int i = 0; i < N; i++)
+            a[i] = b[i] + scale * c[i];
+        best = fmin(best, sq_cpu_now() - start);
+        double *swap = b; /* so that every pass is needed */
+        b = a;
+        a = swap;
+    }
+    *bytes_per_second = 3.0 * N * sizeof *a / best;
+cleanup:
+    sq_free(a);
+    sq_free(b);
+    sq_free(c);
+    return rc;
+}
+
 sq_status sq_engine_bare(sq_engine *e, double *compute, double *moves)
 {
     *compute = *moves = 0;

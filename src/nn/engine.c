@@ -311,7 +311,10 @@ int sq_engine_ops(const sq_engine *e)
 sq_engine_op sq_engine_op_at(const sq_engine *e, int i)
 {
     const ex_op *op = &e->op[i];
-    return (sq_engine_op){op->name, op->type, op->flop, op->seconds};
+    double bytes = 0;
+    for (int k = 0; k < op->args; k++)
+        bytes += (double)nd_md_size(&e->view[op->arg_view[k]].md);
+    return (sq_engine_op){op->name, op->type, op->flop, op->seconds, bytes};
 }
 
 void sq_engine_profile(sq_engine *e, int on)

@@ -61,11 +61,16 @@ def campaign():
         check(done.returncode == 0, f"tools/scaling: exit code {done.returncode}\n{done.stdout}{done.stderr}")
         check(sorted(os.listdir(folder)) == ["scaling.json", "scaling.md", "scaling.png"], f"{os.listdir(folder)}")
         with open(os.path.join(folder, "scaling.json")) as file:
-            one, three = json.load(file)["table"]
+            result = json.load(file)
+        one, three = result["table"]
         check(one["efficiency"] == 1 and one["speed_up"] == 1 and one["balance"] == 1, f"the first row: {one}")
         check(three["workers"] == 2 and three["patches"] == 2 * one["patches"], f"twice the tiles: {three}")
         rate = three["patches"] / three["median"] / (one["patches"] / one["median"])
         check(abs(three["speed_up"] - rate) < 1e-9 and abs(three["efficiency"] - rate / 2) < 1e-9, f"{three}")
+        roof = result["roofline"]
+        check(len(roof["convolutions"]) > 10 and roof["bandwidth_gbs"] > 0.1, f"the roofline: {roof}")
+        for op in roof["convolutions"]:
+            check(1 < op["intensity"] < 1000 and 0 < op["gflops"] < 2 * roof["peak_gflops"], f"a convolution: {op}")
         check(all(0 <= share <= 1.01 for name, share in three["split"].items() if name != "read"), f"{three['split']}")
 
 

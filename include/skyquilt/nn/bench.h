@@ -10,6 +10,10 @@
 sq_status sq_bench_convolution(int channels, int side, sq_precision precision, double seconds,
                                double *flops);
 
+/* Bytes per second between memory and the core, best of the repeats over about `seconds`: the triad a = b + s c
+ * (McCalpin's STREAM, three streams counted) over arrays of 128 MB, more than caches hold. */
+sq_status sq_bench_bandwidth(double seconds, double *bytes_per_second);
+
 /* One more pass with the caller's memory of the last one, each primitive timed by itself: *compute is the sum over
  * those that the model's nodes ask for (what a program that calls oneDNN itself must spend), *moves over the reorders
  * that layouts add. All stages must have been run, with inputs and outputs that are still there. */

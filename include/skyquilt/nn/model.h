@@ -62,10 +62,11 @@ sq_tensor_info sq_engine_output(const sq_engine *engine, int i);   /* with its f
 sq_status sq_engine_run(sq_engine *engine, int first, int last, const float *const *inputs,
                         float *const *outputs);
 sq_precision sq_engine_precision(const sq_engine *engine);
-/* The engine's own account: bytes of arena and weights, seconds and FLOP per primitive. */
+/* The engine's own account: bytes of arena and weights, seconds, FLOP and bytes per primitive. */
 typedef struct sq_engine_op {
     const char *name, *type;
     double flop, seconds;     /* of the last run; CPU seconds, only after sq_engine_profile(engine, 1) */
+    double bytes;             /* of all that a oneDNN primitive reads and writes, each once; 0 for others */
 } sq_engine_op;
 int sq_engine_ops(const sq_engine *engine);
 sq_engine_op sq_engine_op_at(const sq_engine *engine, int i);
