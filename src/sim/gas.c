@@ -9,7 +9,7 @@ static const double THOMSON = 6.6524587321e-25 / 510.99895, MPC = 3.085677581491
 static const double G_MSUN2_MPC4 = 6.6743e-8 * 1.98841e33 * 1.98841e33 /
                                    (3.0856775814913673e24 * 3.0856775814913673e24) /
                                    (3.0856775814913673e24 * 3.0856775814913673e24) / 1.602176634e-9;
-enum { LINE = 400, SHELLS = 2000 };
+enum { LINE = 100, SHELLS = 2000 };
 
 /* A pressure profile without its amplitude: x = r / r_s. */
 typedef struct shape {

@@ -8,29 +8,58 @@
 static const double CORE = 0.2, END = 2, BARYONS = 0.9;
 static const double SIGMA_T = 6.6524587321e-25, PROTON = 1.67262192e-24, MSUN = 1.98841e33,
                     MPC = 3.0856775814913673e24, LIGHT = 299792.458, MU_E = 1.14;
-/* Pixels are averaged over 5 x 5 points, farther out than FINE pixels over the 2 x 2 Gauss points,
- * and beyond COARSE, where the profile is straight, taken at their centre. */
-static const double FINE = 2.5, COARSE = 8;
-enum { SUB = 5 };
+/* Pixels around the centre are averages over Gauss points or, where the profile has its cusp, a
+ * finer grid; farther out the profile is straight. */
+typedef struct rule {
+    double reach; /* pixels */
+    int points;
+    double at[5], weight[5];
+} rule;
+static const rule rules[] = {
+    {0.9, 5, {-0.4, -0.2, 0, 0.2, 0.4}, {0.2, 0.2, 0.2, 0.2, 0.2}},
+    {2.5, 3, {-0.3872983346, 0, 0.3872983346}, {5 / 18.0, 8 / 18.0, 5 / 18.0}},
+    {6, 2, {-0.2886751346, 0.2886751346}, {0.5, 0.5}},
+    {INFINITY, 1, {0}, {1}},
+};
 
 typedef struct clump {
     double x, y, weight;
     double a, b, c; /* theta^2 = a dx^2 + 2 b dx dy + c dy^2, in rad^2 of pixel offsets */
 } clump;
 
+/* The kSZ's profile as a function of theta / theta500, at END (i / (KSZ - 1))^2. */
+enum { KSZ = 256 };
+typedef struct ksz_table {
+    double shape[KSZ];
+} ksz_table;
+
+static void fill_ksz(ksz_table *table)
+{
+    for (int i = 0; i < KSZ; i++) {
+        double x = END * pow(i / (KSZ - 1.0), 2), s = sqrt(CORE * CORE + x * x);
+        table->shape[i] = CORE / s * atan(sqrt(END * END - x * x) / s) / atan(END / CORE);
+    }
+}
+
+/* Both profiles of a halo: values at t = sqrt(theta), linear between the nodes of their tables. */
 typedef struct profile {
-    const sq_gas *gas;
+    const double *y, *ksz;
+    double y_per, ksz_per; /* nodes per unit of t */
+    double y0, t0;         /* of the centre: Compton y, kSZ in uK */
     double edge;           /* rad */
-    double core, end, tau; /* of the kSZ: rad, rad, central optical depth; tau 0: none */
 } profile;
 
-static double ksz_at(const profile *p, double theta)
+static void add_at(const profile *p, double theta2, double weight, double *y, double *ksz)
 {
-    if (theta >= p->end)
-        return 0;
-    double s = sqrt(p->core * p->core + theta * theta);
-    double length = sqrt(p->end * p->end - theta * theta);
-    return p->tau * p->core / s * atan(length / s) / atan(p->end / p->core);
+    double t = sqrt(sqrt(theta2)), a = t * p->y_per, b = t * p->ksz_per;
+    if (a < SQ_GAS_POINTS - 1) {
+        int i = (int)a;
+        *y += weight * (p->y[i] + (a - i) * (p->y[i + 1] - p->y[i]));
+    }
+    if (b < KSZ - 1) {
+        int i = (int)b;
+        *ksz += weight * (p->ksz[i] + (b - i) * (p->ksz[i + 1] - p->ksz[i]));
+    }
 }
 
 static double central_tau(const sq_sim_mm *sim, const sq_mm_halo *h, double r500)
@@ -43,43 +72,42 @@ static double central_tau(const sq_sim_mm *sim, const sq_mm_halo *h, double r500
     return SIGMA_T * rho0 / (MU_E * PROTON) * 2 * core * atan(END / CORE);
 }
 
-static double mean_over_pixel(const clump *c, const profile *p, double dx, double dy, double r,
-                              int ksz)
+/* The means over the pixel at dx, dy from the clump. */
+static void pixel_mean(const clump *c, const profile *p, double dx, double dy, double *y,
+                       double *ksz)
 {
-    double sum = 0;
-    int n = r < FINE ? SUB : r < COARSE ? 2 : 1;
-    double step = n == 2 ? 1 / sqrt(3) : 1.0 / n;
-    for (int j = 0; j < n; j++) {
-        for (int i = 0; i < n; i++) {
-            double u = dx + (i - 0.5 * (n - 1)) * step, v = dy + (j - 0.5 * (n - 1)) * step;
-            double theta = sqrt(fmax(0, c->a * u * u + 2 * c->b * u * v + c->c * v * v));
-            sum += ksz ? ksz_at(p, theta) : sq_gas_at(p->gas, theta);
+    double r2 = dx * dx + dy * dy;
+    const rule *q = rules;
+    while (r2 >= q->reach * q->reach)
+        q++;
+    *y = *ksz = 0;
+    for (int j = 0; j < q->points; j++) {
+        for (int i = 0; i < q->points; i++) {
+            double u = dx + q->at[i], v = dy + q->at[j];
+            add_at(p, fmax(0, c->a * u * u + 2 * c->b * u * v + c->c * v * v),
+                   q->weight[i] * q->weight[j], y, ksz);
         }
     }
-    return sum / (n * n);
 }
 
-static int64_t wrap(int64_t i, int64_t n)
-{
-    return ((i % n) + n) % n;
-}
-
-/* Add one clump to a periodic map. */
-static void paint(const sq_sim_mm *sim, const clump *c, const profile *p, double factor, int ksz,
-                  double *map)
+/* Add one clump to periodic maps. */
+static void paint(const sq_sim_mm *sim, const clump *c, const profile *p, double *y, double *ksz)
 {
     int64_t nx = sim->flat.nx, ny = sim->flat.ny;
     double least = 0.5 * (c->a + c->c) - hypot(0.5 * (c->a - c->c), c->b);
-    double edge = (ksz ? p->end : p->edge) / sqrt(least);
-    edge = fmin(edge + 0.75, 0.5 * (double)nx - 1); /* half a pixel's diagonal */
-    int64_t x0 = (int64_t)floor(c->x), y0 = (int64_t)floor(c->y), reach = (int64_t)ceil(edge) + 1;
-    for (int64_t y = y0 - reach; y <= y0 + reach; y++) {
-        for (int64_t x = x0 - reach; x <= x0 + reach; x++) {
-            double dx = (double)x - c->x, dy = (double)y - c->y, r = hypot(dx, dy);
-            if (r > edge)
-                continue;
-            map[wrap(y, ny) * nx + wrap(x, nx)] +=
-                factor * c->weight * mean_over_pixel(c, p, dx, dy, r, ksz);
+    double edge = p->edge / sqrt(least) + 0.75; /* half a pixel's diagonal */
+    edge = fmin(edge, 0.5 * (double)nx - 1);
+    int64_t y0 = (int64_t)ceil(c->y - edge), y1 = (int64_t)floor(c->y + edge);
+    for (int64_t j = y0; j <= y1; j++) {
+        double dy = (double)j - c->y, half = sqrt(fmax(0, edge * edge - dy * dy));
+        int64_t x0 = (int64_t)ceil(c->x - half), x1 = (int64_t)floor(c->x + half);
+        int64_t row = (j % ny + ny) % ny * nx, x = (x0 % nx + nx) % nx;
+        for (int64_t i = x0; i <= x1; i++) {
+            double here_y, here_ksz;
+            pixel_mean(c, p, (double)i - c->x, dy, &here_y, &here_ksz);
+            y[row + x] += c->weight * p->y0 * here_y;
+            ksz[row + x] += c->weight * p->t0 * here_ksz;
+            x = x + 1 == nx ? 0 : x + 1;
         }
     }
 }
@@ -141,13 +169,30 @@ cleanup:
     return rc;
 }
 
+static profile profile_of(sq_sim_mm *sim, const sq_mm_halo *h, const sq_gas *gas,
+                          const ksz_table *table, double boost)
+{
+    double tcmb = 1e6 * sq_cosmology_of(sim->cosmology)->tcmb;
+    double r500 = gas->theta500 * sq_cosmology_angular(sim->cosmology, h->z);
+    profile p = {.y = gas->shape,
+                 .ksz = table->shape,
+                 .y_per = (SQ_GAS_POINTS - 1) / sqrt(gas->edge * gas->theta_s),
+                 .ksz_per = (KSZ - 1) / sqrt(END * gas->theta500),
+                 .y0 = sim->config.tsz * boost * gas->y0,
+                 .edge = fmax(gas->edge * gas->theta_s, END * gas->theta500)};
+    if (sim->config.velocity > 0)
+        p.t0 = -tcmb * h->velocity / LIGHT * central_tau(sim, h, r500);
+    return p;
+}
+
 sq_status sq_mm_paint_halos(sq_sim_mm *sim, int64_t field, sq_mm_halo *halo, int64_t count,
                             double *y, double *ksz)
 {
     sq_status rc = SQ_OK;
     sq_gas gas;
     shapes *kept = NULL;
-    double tcmb = 1e6 * sq_cosmology_of(sim->cosmology)->tcmb;
+    ksz_table table;
+    fill_ksz(&table);
     SQ_TRY(SQ_ALLOC(kept, 1, "gas profiles"));
     for (int64_t i = 0; i < count; i++) {
         sq_mm_halo *h = &halo[i];
@@ -158,19 +203,12 @@ sq_status sq_mm_paint_halos(sq_sim_mm *sim, int64_t field, sq_mm_halo *halo, int
         SQ_TRY(gas_of(sim, h, kept, &gas));
         h->theta500 = gas.theta500 * 180 * 60 / M_PI;
         h->y0 = gas.y0 * boost;
-        double r500 = gas.theta500 * sq_cosmology_angular(sim->cosmology, h->z);
-        profile p = {.gas = &gas,
-                     .edge = gas.edge * gas.theta_s,
-                     .core = CORE * gas.theta500,
-                     .end = END * gas.theta500,
-                     .tau = sim->config.velocity > 0 ? central_tau(sim, h, r500) : 0};
+        if (!y)
+            continue;
+        profile p = profile_of(sim, h, &gas, &table, boost);
         int clumps = make_clumps(sim, h, &rng, c);
-        for (int k = 0; k < clumps; k++) {
-            if (y && sim->config.tsz > 0)
-                paint(sim, &c[k], &p, sim->config.tsz * boost, 0, y);
-            if (ksz && p.tau > 0)
-                paint(sim, &c[k], &p, -tcmb * h->velocity / LIGHT, 1, ksz);
-        }
+        for (int k = 0; k < clumps; k++)
+            paint(sim, &c[k], &p, y, ksz);
     }
 cleanup:
     sq_free(kept);

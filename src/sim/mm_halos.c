@@ -11,16 +11,16 @@ static const double MASS_TOP = 5e15, Z_MIN = 0.02;
 enum { MASS_BINS = 120, GROUP = 6, LIMBER_LMAX = 12000 };
 
 typedef struct shell {
-    double near, far, z; /* comoving Mpc; redshift of the middle */
-    double *delta;       /* [cells] Gaussian density contrast, growth included */
-    double *cumulative;  /* [cells + 1] of exp(b delta) */
+    double near, far;        /* comoving Mpc */
+    double z, z_near, z_far; /* of the middle, and of a little more than the shell */
+    double *delta;           /* [cells] Gaussian density contrast, growth included */
+    double *cumulative;      /* [cells + 1] of exp(b delta) */
     double variance;
 } shell;
 
-static double redshift_at(const sq_cosmology *c, double distance)
+static double redshift_at(const sq_cosmology *c, double distance, double low, double high)
 {
-    double low = 0, high = 20;
-    for (int i = 0; i < 60; i++) {
+    while (high - low > 1e-9) {
         double z = 0.5 * (low + high);
         if (sq_cosmology_comoving(c, z) < distance)
             low = z;
@@ -86,7 +86,8 @@ static void place(const sq_sim_mm *sim, const shell *s, sq_rng *rng, sq_mm_halo 
     h->x = ((double)(cell % sim->coarse.nx) + sq_rng_uniform(rng)) * block - 0.5;
     h->y = ((double)(cell / sim->coarse.nx) + sq_rng_uniform(rng)) * block - 0.5;
     double near = pow(s->near, 3), far = pow(s->far, 3);
-    h->z = redshift_at(sim->cosmology, cbrt(near + sq_rng_uniform(rng) * (far - near)));
+    h->z = redshift_at(sim->cosmology, cbrt(near + sq_rng_uniform(rng) * (far - near)), s->z_near,
+                       s->z_far);
     h->velocity = sim->config.velocity * sq_rng_normal(rng) *
                   sq_cosmology_growth(sim->cosmology, h->z) * sqrt(1 + h->z);
 }
@@ -153,7 +154,9 @@ sq_status sq_mm_draw_halos(sq_sim_mm *sim, int64_t field, sq_mm_halo **halo, int
     for (int i = 0; i < shells; i++) {
         s.near = first + (last - first) * i / shells;
         s.far = first + (last - first) * (i + 1) / shells;
-        s.z = redshift_at(sim->cosmology, 0.5 * (s.near + s.far));
+        s.z = redshift_at(sim->cosmology, 0.5 * (s.near + s.far), 0, 20);
+        s.z_near = redshift_at(sim->cosmology, s.near, 0, 20) - 1e-6;
+        s.z_far = redshift_at(sim->cosmology, s.far, 0, 20) + 1e-6;
         SQ_TRY(fill_density(sim, field, i, &s));
         SQ_TRY(draw_shell(sim, field, i, &s, halo, &capacity, count));
     }
