@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 X, Y, Z, MVIR = range(4)
+LN_MASS_CHANNEL = 3
 TARGET_MASS, TARGET_Z = 2e14, 0.25
 LEVELS = (5e13, 1e14)            # Msun, of the first two heat maps
 WIDTH = 1.2                      # pixels, sigma of a centre's label: the match radius of 1' is 1.7 sigma
