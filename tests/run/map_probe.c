@@ -13,7 +13,8 @@
 
 /* The "sky": a fixed pseudo-random map with point sources, evaluated pixel by pixel. Phase 0 finds
  * its local maxima (rows); the barrier takes their mean brightness; phase 1 subtracts it and adds a
- * noise realisation (map blocks, and a row a realisation). Some patches fail always, some once. */
+ * noise realisation (map blocks, and a row a realisation). Some patches fail always, some once.
+ * SQ_TEST_SPOT=X,Y,VALUE brightens a pixel: other input under the same configuration. */
 
 enum { NX = 320, NY = 260, CORE = 32, HALO = 4, REALISATIONS = 3 };
 
@@ -29,6 +30,8 @@ typedef struct map_probe {
     map_config config;
     uint64_t seed;
     double mean; /* of phase 0 */
+    long long spot_x, spot_y;
+    float spot; /* 0: none */
     int started;
 } map_probe;
 
@@ -85,6 +88,9 @@ static sq_status create(const void *config, const sq_probe_setup *setup, void **
     p->config = *(const map_config *)config;
     p->seed = setup->seed;
     p->mean = NAN;
+    const char *spot = getenv("SQ_TEST_SPOT");
+    if (spot && sscanf(spot, "%lld,%lld,%f", &p->spot_x, &p->spot_y, &p->spot) != 3)
+        p->spot = 0;
     *self = p;
     return SQ_OK;
 }
@@ -141,6 +147,9 @@ static sq_status read_input(void *self, const sq_task *task, const sq_place *pla
         for (int x = 0; x < patch->side; x++)
             image[y * patch->side + x] = (float)sky(p->seed, patch->in_x0 + x, patch->in_y0 + y);
     }
+    long long u = p->spot_x - patch->in_x0, v = p->spot_y - patch->in_y0;
+    if (u >= 0 && v >= 0 && u < patch->side && v < patch->side)
+        image[v * patch->side + u] += p->spot;
     *input_hash = sq_hash_bytes(image, sizeof *image * (size_t)patch->side * (size_t)patch->side);
     *input = image;
     return SQ_OK;

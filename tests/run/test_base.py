@@ -226,6 +226,21 @@ def map_case(top):
     old = s.full("map-old", ranks=2)
     total = counts(old)["total"]
     s.from_base(old, "map-same", taken=total, ranks=3)
+    # Another input of one patch. Too faint for a peak: the file of the first phase is the same, and what does not see
+    # it is taken over. Bright: the file is another, and the whole second phase is computed.
+    for name, value in (("faint", 0.5), ("bright", 30)):
+        ENV["SQ_TEST_SPOT"] = f"110,110,{value}"
+        s.touched()
+        new = s.from_base(old, f"map-{name}", ranks=2)
+        with h5py.File(f"{new}/release.h5") as f, h5py.File(f"{old}/release.h5") as g:
+            phase, taken = f["patches/phase"][()], f["run/tasks/taken_over"][()] == 1
+            check((f["run/phase_files"][()] == g["run/phase_files"][()]) == (name == "faint"), f"{name}: the phase file")
+        first, second = ((~taken[phase == p]).sum() for p in (0, 1))
+        check(1 <= first <= 4, f"{name}: {first} patches of the first phase computed")
+        # Three realisations of each patch.
+        check(second in ((3, 6, 9, 12) if name == "faint" else [(phase == 1).sum()]), f"{name}: {second} of the second phase")
+        del ENV["SQ_TEST_SPOT"]
+    s.touched()
     s.from_base(old, "map-seed", "probe: testmap\nseed: 2\ntestmap: {noise: 0.5}\n", taken=0, warning="configuration")
 
 
