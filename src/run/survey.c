@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/pulse.h"
 #include "run/share.h"
 #include "run/yaml.h"
 #include "store/tile_index.h"
@@ -25,11 +26,31 @@ static int in_region(const double *box, double ra, double dec)
     return inside && dec >= box[2] && dec <= box[3];
 }
 
+static double width_of(const double *box)
+{
+    return box[1] - box[0] + (box[1] < box[0] ? 360 : 0);
+}
+
+/* Is the circle around the tile clear of the box? Most tiles of a large survey are. */
+static int is_far(const sq_footprint *f, const double *box)
+{
+    const double rad = M_PI / 180;
+    if (f->dec - f->radius > box[3] || f->dec + f->radius < box[2])
+        return 1;
+    if (fabs(f->dec) + f->radius >= 90)
+        return 0;
+    double reach = asin(fmin(1, sin(f->radius * rad) / cos(f->dec * rad))) / rad + 1e-9;
+    return fmod(f->ra + reach - box[0] + 720, 360) > width_of(box) + 2 * reach;
+}
+
 /* Does the tile touch the box? Both are sampled on a grid of points. */
 static int touches(const sq_wcs *wcs, int64_t nx, int64_t ny, const double *box)
 {
     enum { N = 17 };
-    double width = box[1] - box[0] + (box[1] < box[0] ? 360 : 0);
+    double width = width_of(box);
+    sq_footprint circle;
+    if (sq_footprint_of(wcs, nx, ny, &circle) == SQ_OK && is_far(&circle, box))
+        return 0;
     for (int j = 0; j < N; j++) {
         for (int i = 0; i < N; i++) {
             double u = (double)i / (N - 1), v = (double)j / (N - 1), ra, dec, x, y;
@@ -144,6 +165,7 @@ static sq_status find_footprints(const sq_survey *s, int64_t first, int64_t end,
         if (rc != SQ_OK)
             rc = sq_fail_in(rc, "tile %s", name);
         sq_wcs_destroy(wcs);
+        sq_pulse("solving the WCS of the tiles");
     }
     return rc;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/pulse.h"
 #include "store/tensor.h"
 
 static const char kind[] = "skyquilt tile index 1";
@@ -496,6 +497,7 @@ static sq_status read_some(sq_h5 *h5, const totals *all, int64_t first, int64_t 
     SQ_TRY(read_bands(h5, all, &c));
     SQ_TRY(read_files(h5, all, &c));
     SQ_TRY(read_text(h5, all, &c));
+    sq_pulse("reading the index");
     for (int64_t t = 0, b = 0; t < c.ntile; b += c.bands[t++]) {
         SQ_TRY(get_tile(&c, t, b, &tile));
         SQ_TRY(visit(user, &tile));
@@ -593,6 +595,7 @@ sq_status sq_tile_index_hash(const sq_tile_list *list, sq_hash *out)
             return rc;
         hash = add_tile(hash, &tile);
         sq_tile_clear(&tile);
+        sq_pulse(NULL);
     }
     *out = hash;
     return SQ_OK;

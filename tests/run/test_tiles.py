@@ -102,6 +102,11 @@ def main():
         region = config(f"{top}/region.yaml", base + "region: [0.0148, 0.0152, 0.9937, 0.9940]\n")
         run(1, region, f"{top}/region", 0)
         check(list(rows(f"{top}/region", "tiles")["name"]) == [b"t00"], "one tile in the region")
+        for box, names in (("[359.9, 0.1, 0.9, 1.1]", 6), ("[359.985, 359.986, 1.0, 1.001]", [b"t02", b"t12"])):
+            region = config(f"{top}/region.yaml", base + f"region: {box}\n")
+            run(1, region, f"{top}/region{len(box)}", 0)
+            found = list(rows(f"{top}/region{len(box)}", "tiles")["name"])
+            check(names in (found, len(found)), f"tiles {found} in {box}")
         # Configurations that cannot be run: one line, exit 1, nothing made.
         for text, word in ((base + "select: [t99]\n", "t99"), (base + "region: [200, 201, 0, 1]\n", "selected"),
                            (base + "region: [1, 2, 3]\n", "region"), ("probe: nothing\n", "nothing"),
