@@ -119,6 +119,11 @@ cleanup:
     return rc;
 }
 
+int64_t sq_quadratic_modes(const sq_quadratic *q)
+{
+    return q->modes;
+}
+
 static sq_status check_kind(const sq_quadratic *q, sq_qe kind)
 {
     if (sq_qe_polarised(kind) && !q->polarised)
@@ -422,6 +427,24 @@ sq_status sq_quadratic_estimate(sq_quadratic *q, sq_qe kind, const double _Compl
     return sq_quadratic_estimates(q, 1u << kind, t, e, b, all);
 }
 
+/* sum R kappa / sum R. */
+static void combine(const sq_quadratic *q, unsigned kinds, double *const response[SQ_QE_COUNT],
+                    const double _Complex *const kappa[SQ_QE_COUNT], double _Complex *combined)
+{
+    for (int64_t k = 0; k < q->modes; k++) {
+        double _Complex sum = 0;
+        double weight = 0;
+        for (int e = 0; e < SQ_QE_COUNT; e++) {
+            double r = kinds & 1u << e ? response[e][k] : 0;
+            if (r > 0) {
+                sum += r * kappa[e][k];
+                weight += r;
+            }
+        }
+        combined[k] = weight > 0 ? sum / weight : 0;
+    }
+}
+
 sq_status sq_quadratic_combine(sq_quadratic *q, unsigned kinds,
                                const double _Complex *const kappa[SQ_QE_COUNT],
                                double _Complex *combined)
@@ -431,18 +454,21 @@ sq_status sq_quadratic_combine(sq_quadratic *q, unsigned kinds,
         if (kinds & 1u << e)
             SQ_TRY(sq_quadratic_need_response(q, (sq_qe)e));
     }
-    for (int64_t k = 0; k < q->modes; k++) {
-        double _Complex sum = 0;
-        double weight = 0;
-        for (int e = 0; e < SQ_QE_COUNT; e++) {
-            double r = kinds & 1u << e ? q->response[e][k] : 0;
-            if (r > 0) {
-                sum += r * kappa[e][k];
-                weight += r;
-            }
-        }
-        combined[k] = weight > 0 ? sum / weight : 0;
+    combine(q, kinds, q->response, kappa, combined);
+cleanup:
+    return rc;
+}
+
+sq_status sq_quadratic_combine_curl(sq_quadratic *q, unsigned kinds,
+                                    const double _Complex *const curl[SQ_QE_COUNT],
+                                    double _Complex *combined)
+{
+    sq_status rc = SQ_OK;
+    for (int e = 0; e < SQ_QE_COUNT; e++) {
+        if (kinds & 1u << e)
+            SQ_TRY(need_curl_response(q, (sq_qe)e));
     }
+    combine(q, kinds, q->curl_response, curl, combined);
 cleanup:
     return rc;
 }

@@ -47,6 +47,7 @@ int sq_qe_polarised(sq_qe kind);
 sq_status sq_quadratic_create(const sq_flat *flat, int lmin, int lmax, const sq_qe_spectra *spectra,
                               sq_quadratic **out);
 void sq_quadratic_destroy(sq_quadratic *q);
+int64_t sq_quadratic_modes(const sq_quadratic *q); /* of its grid */
 
 /* R_L of phi at every mode, response[modes]. */
 const double *sq_quadratic_response(sq_quadratic *q, sq_qe kind);
@@ -80,6 +81,10 @@ sq_status sq_quadratic_cross(sq_quadratic *q, unsigned kinds, const double _Comp
 sq_status sq_quadratic_combine(sq_quadratic *q, unsigned kinds,
                                const double _Complex *const kappa[SQ_QE_COUNT],
                                double _Complex *combined);
+/* The same of curls, with their responses. */
+sq_status sq_quadratic_combine_curl(sq_quadratic *q, unsigned kinds,
+                                    const double _Complex *const curl[SQ_QE_COUNT],
+                                    double _Complex *combined);
 /* Gaussian covariance of two estimates of kappa at every mode, for maps with the totals of
  * sq_quadratic_create and total_te[0..lmax] (signal alone when the noises are independent),
  * out[modes]; 0 without response and between parity-even (TT, TE, EE) and -odd (TB, EB) estimators.
