@@ -78,7 +78,7 @@ class DeepSZ:
         self.net = DeepSZNet(self.train.nband)
 
     def optimiser(self, net):
-        return torch.optim.SGD(net.parameters(), lr=self.a.rate or 0.05, momentum=0.9, weight_decay=1e-4)
+        return torch.optim.AdamW(net.parameters(), lr=self.a.rate or 1e-3, weight_decay=1e-4)
 
     def loss(self, net, batch, device, autocast):
         cutout, label = (t.to(device) for t in batch)
