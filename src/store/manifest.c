@@ -10,6 +10,13 @@
 
 enum { BLOCK = 1 << 20, MAX_RANK = 3 };
 
+/* The version for the processor is chosen when the program starts; integers, so all agree. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define CLONES __attribute__((target_clones("arch=x86-64-v4", "default")))
+#else
+#define CLONES
+#endif
+
 /* One loop a width: a copy of known size is a load. */
 #define SUM_OF(type)                                                                               \
     for (int64_t i = 0; i < n; i++) {                                                              \
@@ -18,7 +25,7 @@ enum { BLOCK = 1 << 20, MAX_RANK = 3 };
         sum += sq_element_mix(bits, first + (uint64_t)i);                                          \
     }
 
-uint64_t sq_element_sum(const void *data, size_t width, int64_t n, uint64_t first)
+CLONES uint64_t sq_element_sum(const void *data, size_t width, int64_t n, uint64_t first)
 {
     const unsigned char *at = data;
     uint64_t sum = 0;
