@@ -7,7 +7,6 @@ Usage: test_many_tiles.py MAKE_INDEX [TILES]   (environment: SQ_PROGRAM, SQ_SOUR
 """
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -18,25 +17,29 @@ ENV = dict(os.environ, OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_ALLOW_RUN_AS_
            OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_io="romio321", OMP_NUM_THREADS="1")
 
 
-def child(command):
-    """Run a command and say how much memory it took."""
+def child(note, command):
+    """Run a command and note how much memory it took."""
     pid = os.fork()
     if pid == 0:
         os.execvp(command[0], command)
     _, status, usage = os.wait4(pid, 0)
-    print(f"RSS {ENV.get('OMPI_COMM_WORLD_RANK', '0')} {usage.ru_maxrss}", flush=True)
+    with open(f"{note}.{ENV.get('OMPI_COMM_WORLD_RANK', '0')}", "w") as f:
+        f.write(str(usage.ru_maxrss))
     sys.exit(os.waitstatus_to_exitcode(status))
 
 
-def measure(*command, ranks=1, code=0):
-    """Peak memory of each rank in bytes, and what was printed beside it."""
+def measure(top, *command, ranks=1, code=0):
+    """Peak memory of each rank in bytes, and what was printed."""
     launch = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
-    done = subprocess.run(launch + [sys.executable, os.path.abspath(__file__), "--child", *command], env=ENV,
-                          capture_output=True, text=True, timeout=600)
+    own = [sys.executable, os.path.abspath(__file__), "--child", f"{top}/peak"]
+    done = subprocess.run(launch + own + list(command), env=ENV, capture_output=True, text=True, timeout=600)
     assert done.returncode == code, f"{command}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
-    found = {int(r): 1024 * int(kib) for r, kib in re.findall(r"RSS (\d+) (\d+)\n", done.stdout)}
-    assert len(found) == ranks, done.stdout
-    return [found[r] for r in range(ranks)], re.sub(r"RSS \d+ \d+\n", "", done.stdout)
+    peaks = []
+    for r in range(ranks):
+        with open(f"{top}/peak.{r}") as f:
+            peaks.append(1024 * int(f.read()))
+        os.remove(f"{top}/peak.{r}")
+    return peaks, done.stdout
 
 
 def configure(top, make, tiles, side):
@@ -49,19 +52,19 @@ def configure(top, make, tiles, side):
     return f"{path}.yaml"
 
 
-def plan(path):
-    (peak,), text = measure(os.environ["SQ_PROGRAM"], "plan", path, "--measure", "0", "--json")
+def plan(top, path):
+    (peak,), text = measure(top, os.environ["SQ_PROGRAM"], "plan", path, "--measure", "0", "--json")
     patches = json.loads(text)["patches"]
     print(f"plan of {patches} patches: {peak / 1e6:.1f} MB")
     return patches, peak
 
 
 def main(top, make, tiles):
-    small, large = plan(configure(top, make, 200, 256)), plan(configure(top, make, 200, 90000))
+    small, large = (plan(top, configure(top, make, 200, side)) for side in (256, 90000))
     assert small[0] < 2000 and 0.9e8 < large[0] < 1.1e8
     assert large[1] < small[1] + 4e6, "plan holds something for every patch"
     program = os.environ["SQ_PROGRAM"]
-    few, many = (measure(program, "run", configure(top, make, n, 2048), "--quiet", ranks=RANKS, code=3)[0]
+    few, many = (measure(top, program, "run", configure(top, make, n, 2048), "--quiet", ranks=RANKS, code=3)[0]
                  for n in (FEW, tiles))
     for r in range(RANKS):
         growth = (many[r] - few[r]) / (tiles - FEW)
@@ -71,6 +74,6 @@ def main(top, make, tiles):
 
 
 if sys.argv[1] == "--child":
-    child(sys.argv[2:])
+    child(sys.argv[2], sys.argv[3:])
 with tempfile.TemporaryDirectory(prefix="skyquilt-tiles-") as place:
     main(place, sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 20000)
