@@ -71,7 +71,7 @@ typedef void (*sq_tile_problem)(void *user, const char *name, sq_status code, co
 sq_status sq_tile_scan(const char *const *paths, int count, const char *reference,
                        sq_tile_problem problem, void *user, sq_tile **out, int64_t *ntile);
 /* The work of sq_tile_scan in two halves, for a parallel index: list names (cheap), then read
- * headers of some. */
+ * headers of some. Tiles come in the order of their names. */
 sq_status sq_tile_group(const char *const *paths, int count, const char *reference, sq_tile **out,
                         int64_t *ntile);
 sq_status sq_tile_headers(sq_tile *tile);
