@@ -12,7 +12,7 @@ frozen on the validation fields. A method is a column of the table `clusters`; m
     maps          cnn_target    the fully convolutional network
     rank product  snr, cnn_cutout    DeepSZ's combination
     both          snr, cnn_cutout    two thresholds
-    combined      p_target      the calibrated probability
+    combined      probability   the calibrated probability
 
 Objects match within 1' (and 2'), one to one, heavier halos first; a target has Mvir > 2e14 Msun and z > 0.25. The cell
 metric is DeepSZ's: cells of 6' on a grid, positive when a target lies in them, scored by their best candidate.
@@ -33,7 +33,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import cluster_metrics as cm
 
 METHODS = {"filter": "snr", "fixed scale": "snr_fixed", "cutouts": "cnn_cutout", "maps": "cnn_target",
-           "rank product": "rank_product", "combined": "p_target"}
+           "rank product": "rank_product", "combined": "probability"}
 MARGIN = 30                      # arcmin of a field's edge that do not count
 PURITIES = (0.6, 0.9)
 MASS_EDGES = np.array([1, 1.5, 2, 3, 4, 6, 10]) * 1e14
@@ -144,7 +144,8 @@ def compare(validation, test, draws):
                          ("real", lambda s, k: object_values(s, k, 1.0, True))):
         for name, score in methods.items():
             thresholds = frozen(validation, score, values)
-            value, error = cm.bootstrap(lambda skies, v=values, k=score, t=thresholds: measure(skies, k, v, t), test, draws)
+            value, error = cm.bootstrap(
+                lambda skies, v=values, k=score, t=thresholds: measure(skies, k, v, t), test, draws)
             result[kind][name] = {"thresholds": thresholds, **pairs(NAMES, value, error)}
     if "cutouts" in methods:
         result["objects"]["both"] = both(validation, test)
@@ -161,7 +162,7 @@ def compare(validation, test, draws):
 def calibration(skies):
     """Expected calibration error and reliability of both probabilities, where they are."""
     out = {}
-    for name, column, real in (("target", "p_target", False), ("halo", "p_halo", True)):
+    for name, column, real in (("target", "probability", False), ("halo", "probability_halo", True)):
         if column not in skies[0]:
             continue
         value, error = cm.bootstrap(
@@ -189,7 +190,7 @@ def completeness_map(skies, score, threshold):
 
 
 def masses(skies):
-    """Bias and scatter of ln mass of matched candidates with p_halo > 0.5, and of its stated error."""
+    """Bias and scatter of ln mass of matched candidates that are more likely targets than not, and of its pull."""
     if not all(k in skies[0] for k in ("cnn_ln_mass", "cnn_ln_mass_err", "cnn_target")):
         return None
     delta, pull = [], []
@@ -228,7 +229,7 @@ def draw(skies, result, path):
 def evaluate(validation, test, draws=200):
     result = compare(validation, test, draws)
     result["calibration"] = calibration(test)
-    best = "p_target" if "p_target" in test[0] else "cnn_target" if "cnn_target" in test[0] else "snr"
+    best = "probability" if "probability" in test[0] else "cnn_target" if "cnn_target" in test[0] else "snr"
     threshold = frozen(validation, best, object_values)[0]
     result["completeness_map"] = {"score": best, "threshold": threshold, **completeness_map(test, best, threshold)}
     result["mass"] = masses(test)

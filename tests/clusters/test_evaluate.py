@@ -25,13 +25,14 @@ def sky(centre, u, v):
 def survey(folder, release, seed, fields=6):
     """Halos on a grid of 12'; candidates of nearly all, with a good score and a noisy one; false ones between."""
     rng = np.random.default_rng(seed)
-    table = {k: [] for k in ("ra", "dec", "snr", "cnn_cutout", "cnn_target", "cnn_ln_mass", "cnn_ln_mass_err", "p_target",
-                             "p_halo")}
+    table = {k: [] for k in ("ra", "dec", "snr", "cnn_cutout", "cnn_target", "cnn_ln_mass", "cnn_ln_mass_err",
+                             "probability", "probability_halo")}
     inside = 0
     for k in range(fields):
         centre = (12.0 * k, 0.0)
         header = fits.Header({"CRVAL1": centre[0], "CRVAL2": 0.0, "CDELT2": STEP})
-        fits.PrimaryHDU(np.zeros((SIDE, SIDE), np.float32), header).writeto(os.path.join(folder, f"field-{k:03d}-150.fits"))
+        image = fits.PrimaryHDU(np.zeros((SIDE, SIDE), np.float32), header)
+        image.writeto(os.path.join(folder, f"field-{k:03d}-150.fits"))
         grid = (np.arange(-12, 12) + 0.5) * 0.2 + 0.05      # in the middle of cells
         u, v = (a.ravel() for a in np.meshgrid(grid, grid))
         ln_mass = rng.normal(-0.3, 0.5, len(u))
@@ -48,8 +49,8 @@ def survey(folder, release, seed, fields=6):
         noisy = measured + rng.normal(0, 0.5, len(measured))
         p = 1 / (1 + np.exp(-17 * measured))
         rows = {"ra": ra2, "dec": dec2, "snr": 6 * np.exp(noisy), "cnn_cutout": measured + rng.normal(0, 0.4, len(p)),
-                "cnn_target": measured, "cnn_ln_mass": measured, "cnn_ln_mass_err": np.full(len(p), 0.1), "p_target": p,
-                "p_halo": np.append(np.full(len(u), 0.99), np.full(false, 0.02))}
+                "cnn_target": measured, "cnn_ln_mass": measured, "cnn_ln_mass_err": np.full(len(p), 0.1),
+                "probability": p, "probability_halo": np.append(np.full(len(u), 0.99), np.full(false, 0.02))}
         for name in table:
             table[name].append(rows[name])
     with h5py.File(release, "w") as f:
@@ -83,7 +84,7 @@ def main():
     assert abs(purity - 0.6) < 5 * error + 0.02, (purity, error)
     # Targets and candidates stand in the middles of their own cells of 12': half of the cells hold none.
     assert abs(result["cells"]["maps"]["f1"][0] - objects["maps"]["f1"][0]) < 0.05
-    # p_target was made to be right: P(ln mass > 0) of a measurement with an error of 0.1 (logistic of slope 17).
+    # probability was made to be right: P(ln mass > 0) of a measurement with an error of 0.1 (logistic of slope 17).
     assert result["calibration"]["target"]["error"][0] < 0.03
     assert abs(result["mass"]["bias"]) < 0.03 and abs(result["mass"]["scatter"] - 0.1) < 0.02
     heavy = np.array(result["completeness_map"]["completeness"])[-2:, 1:4]

@@ -118,7 +118,8 @@ def load(release, truth, features):
     halo = match(sky, found["snr"], RADIUS)
     target = (halo >= 0) & wanted(sky)[np.maximum(halo, 0)]
     x = np.stack([np.asarray(FEATURES[f](found), float) for f in features], 1)
-    return x, np.stack([target, halo >= 0], 1)
+    whole = np.isfinite(x).all(1)
+    return x[whole], np.stack([target, halo >= 0], 1)[whole]
 
 
 def report(name, p, y):
