@@ -2,8 +2,9 @@
 
     python3 tools/evaluate_clusters.py --validation RELEASE:SURVEY --test RELEASE:SURVEY [--json FILE] [--plot FILE.png]
 
-SURVEY is a folder of `skyquilt simulate` with the preset mm, RELEASE the release of a run over it. Every field is one sky;
-errors are from resampling fields, in pairs for differences. Thresholds, the conjunction of two scores among them, are
+SURVEY is a folder of `skyquilt simulate` with the preset mm, RELEASE the release of a run over it. Releases of runs that
+differ in their network alone are given together, RELEASE,RELEASE: a column that is NaN is taken from a later one. Every
+field is one sky; errors are from resampling fields, in pairs for differences. Thresholds, the conjunction of two scores among them, are
 frozen on the validation fields. A method is a column of the table `clusters`; methods whose columns are missing are left out:
 
     filter        snr           matched filter, all bands, best scale
@@ -45,6 +46,19 @@ def columns(path, group):
         return {k: v[:] for k, v in f[group].items() if isinstance(v, h5py.Dataset)}
 
 
+def merged(releases):
+    """The candidates of runs over the same maps; what one lacks comes from the next."""
+    found = columns(releases[0], "clusters")
+    for path in releases[1:]:
+        other = columns(path, "clusters")
+        if not (np.array_equal(found["ra"], other["ra"]) and np.array_equal(found["dec"], other["dec"])):
+            raise SystemExit(f"{path}: other candidates than {releases[0]}")
+        for name, column in other.items():
+            if name not in found or (column.dtype.kind == "f" and np.isnan(found[name]).all()):
+                found[name] = column
+    return {k: v for k, v in found.items() if v.dtype.kind != "f" or not np.isnan(v).all()}
+
+
 def plane(ra, dec, centre):
     """Equal-area offsets east and north of a field's centre, deg, and whether a point is on its side of the sky."""
     v, (r0, d0) = cm.unit_vectors(ra, dec), np.radians(centre)
@@ -57,7 +71,7 @@ def plane(ra, dec, centre):
 
 def load(release, survey):
     """One sky a field: candidates and halos more than MARGIN within its edges."""
-    found, skies = columns(release, "clusters"), []
+    found, skies = merged(release.split(",")), []
     for truth in sorted(glob.glob(os.path.join(survey, "field-*-truth.h5"))):
         number = re.search(r"field-(\d+)-truth", truth).group(1)
         maps = [p for p in glob.glob(os.path.join(survey, f"field-{number}-*.fits"))

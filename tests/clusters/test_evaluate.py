@@ -53,9 +53,11 @@ def survey(folder, release, seed, fields=6):
                 "probability": p, "probability_halo": np.append(np.full(len(u), 0.99), np.full(false, 0.02))}
         for name in table:
             table[name].append(rows[name])
-    with h5py.File(release, "w") as f:
-        for name, parts in table.items():
-            f["clusters/" + name] = np.concatenate(parts)
+    # As of two runs, of which one had the cutout network.
+    for path, lacks in zip(release.split(","), ("cnn_cutout", "cnn_target")):
+        with h5py.File(path, "w") as f:
+            for name, parts in table.items():
+                f["clusters/" + name] = np.concatenate(parts) * (np.nan if name == lacks else 1)
     return inside
 
 
@@ -64,7 +66,7 @@ def main():
         skies = []
         for name, seed in (("validation", 1), ("test", 2)):
             os.mkdir(os.path.join(folder, name))
-            release = os.path.join(folder, name + ".h5")
+            release = ",".join(os.path.join(folder, name + k) for k in ("-maps.h5", "-cutouts.h5"))
             inside = survey(os.path.join(folder, name), release, seed)
             skies.append(ec.load(release, os.path.join(folder, name)))
         assert abs(skies[1][0]["side"] - 4) < 1e-9 and len(skies[1]) == 6
