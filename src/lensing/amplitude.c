@@ -12,7 +12,8 @@ struct sq_amplitude {
     double a[SQ_AMPLITUDE_NODES];
     int count[SQ_AMPLITUDE_NODES];
     double *sum[SQ_AMPLITUDE_NODES]; /* [size] */
-    double *offset, *square;         /* [size] its first vector, [size * size] about that */
+    double *square;                  /* [size * size] about its first vector */
+    double *offset[SQ_AMPLITUDE_NODES], *own[SQ_AMPLITUDE_NODES]; /* first vectors, squares */
 };
 
 /* The elements in use, their covariance's Cholesky root and work areas. */
@@ -20,16 +21,19 @@ typedef struct fit {
     const sq_amplitude *x;
     int n, *index;
     double *root, *data, *residual, *slope;
+    double *scatter; /* of the elements over that at the covariance's node */
 } fit;
 
 void sq_amplitude_destroy(sq_amplitude *x)
 {
-    for (int i = 0; x && i < SQ_AMPLITUDE_NODES; i++)
+    if (!x)
+        return;
+    for (int i = 0; i < SQ_AMPLITUDE_NODES; i++) {
         sq_free(x->sum[i]);
-    if (x) {
-        sq_free(x->offset);
-        sq_free(x->square);
+        sq_free(x->offset[i]);
+        sq_free(x->own[i]);
     }
+    sq_free(x->square);
     sq_free(x);
 }
 
@@ -52,8 +56,9 @@ sq_status sq_amplitude_create(int size, int nodes, const double *a, sq_amplitude
         if (fabs(a[i] - 1) < fabs(x->a[x->centre] - 1))
             x->centre = i;
         SQ_TRY(SQ_ALLOC(x->sum[i], size, "amplitude"));
+        SQ_TRY(SQ_ALLOC(x->offset[i], size, "amplitude"));
+        SQ_TRY(SQ_ALLOC(x->own[i], size, "amplitude"));
     }
-    SQ_TRY(SQ_ALLOC(x->offset, size, "amplitude"));
     SQ_TRY(SQ_ALLOC(x->square, (int64_t)size * size, "amplitude"));
     *out = x;
     x = NULL;
@@ -64,18 +69,39 @@ cleanup:
 
 void sq_amplitude_add(sq_amplitude *x, int node, const double *power)
 {
-    for (int i = 0; i < x->size; i++)
+    double *offset = x->offset[node];
+    if (x->count[node]++ == 0)
+        memcpy(offset, power, (size_t)x->size * sizeof *power);
+    for (int i = 0; i < x->size; i++) {
         x->sum[node][i] += power[i];
-    if (x->count[node]++ == 0 && node == x->centre)
-        memcpy(x->offset, power, (size_t)x->size * sizeof *power);
-    for (int i = 0; i < x->size && node == x->centre; i++) {
-        for (int j = 0; j < x->size; j++)
-            x->square[i * x->size + j] += (power[i] - x->offset[i]) * (power[j] - x->offset[j]);
+        x->own[node][i] += pow(power[i] - offset[i], 2);
+        for (int j = 0; j < x->size && node == x->centre; j++)
+            x->square[i * x->size + j] += (power[i] - offset[i]) * (power[j] - offset[j]);
     }
 }
 
-/* Mean of an element at A and its derivative: the polynomial through the nodes. */
-static double mean_at(const sq_amplitude *x, int element, double a, double *slope)
+static double mean_of(const sq_amplitude *x, int node, int element)
+{
+    return x->sum[node][element] / x->count[node];
+}
+
+static double scatter_of(const sq_amplitude *x, int node, int element)
+{
+    double n = x->count[node], shift = mean_of(x, node, element) - x->offset[node][element];
+    return sqrt(fmax(0, x->own[node][element] - n * shift * shift) / (n - 1));
+}
+
+static double covariance(const sq_amplitude *x, int i, int j)
+{
+    const double *offset = x->offset[x->centre];
+    double n = x->count[x->centre];
+    double a = mean_of(x, x->centre, i) - offset[i], b = mean_of(x, x->centre, j) - offset[j];
+    return (x->square[i * x->size + j] - n * a * b) / (n - 1);
+}
+
+/* At A, the polynomial through the nodes' values of an element, and its derivative. */
+static double value_at(const sq_amplitude *x, double (*of)(const sq_amplitude *, int, int),
+                       int element, double a, double *slope)
 {
     double value = 0;
     *slope = 0;
@@ -88,18 +114,10 @@ static double mean_at(const sq_amplitude *x, int element, double a, double *slop
             derivative = derivative * (a - x->a[j]) / gap + basis / gap;
             basis *= (a - x->a[j]) / gap;
         }
-        double mean = x->sum[i][element] / x->count[i];
-        value += mean * basis;
-        *slope += mean * derivative;
+        value += of(x, i, element) * basis;
+        *slope += of(x, i, element) * derivative;
     }
     return value;
-}
-
-static double covariance(const sq_amplitude *x, int i, int j)
-{
-    double n = x->count[x->centre];
-    double a = x->sum[x->centre][i] / n - x->offset[i], b = x->sum[x->centre][j] / n - x->offset[j];
-    return (x->square[i * x->size + j] - n * a * b) / (n - 1);
 }
 
 static sq_status factor(fit *f, double patches)
@@ -118,10 +136,11 @@ static sq_status factor(fit *f, double patches)
     return SQ_OK;
 }
 
-/* v = root^-1 v. */
+/* v = (scatter root)^-1 v. */
 static void whiten(const fit *f, double *v)
 {
     for (int i = 0; i < f->n; i++) {
+        v[i] /= f->scatter[i];
         for (int k = 0; k < i; k++)
             v[i] -= f->root[i * f->n + k] * v[k];
         v[i] /= f->root[i * f->n + i];
@@ -134,7 +153,7 @@ static double chi2_at(fit *f, double a, double *cross, double *own)
     double chi2 = 0;
     *cross = *own = 0;
     for (int i = 0; i < f->n; i++)
-        f->residual[i] = f->data[i] - mean_at(f->x, f->index[i], a, &f->slope[i]);
+        f->residual[i] = f->data[i] - value_at(f->x, mean_of, f->index[i], a, &f->slope[i]);
     whiten(f, f->residual);
     whiten(f, f->slope);
     for (int i = 0; i < f->n; i++) {
@@ -143,6 +162,16 @@ static double chi2_at(fit *f, double a, double *cross, double *own)
         *own += f->slope[i] * f->slope[i];
     }
     return chi2;
+}
+
+/* The elements' scatter at A, within the nodes. */
+static void set_scatter(fit *f, double a)
+{
+    const sq_amplitude *x = f->x;
+    double within = fmin(x->a[x->nodes - 1], fmax(x->a[0], a)), slope;
+    for (int i = 0; i < f->n; i++)
+        f->scatter[i] = value_at(x, scatter_of, f->index[i], within, &slope) /
+                        scatter_of(x, x->centre, f->index[i]);
 }
 
 /* Gauss-Newton from A = 1. */
@@ -174,6 +203,7 @@ sq_status sq_amplitude_estimate(const sq_amplitude *x, const double *power, doub
     SQ_TRY(SQ_ALLOC(f.data, x->size, "amplitude"));
     SQ_TRY(SQ_ALLOC(f.residual, x->size, "amplitude"));
     SQ_TRY(SQ_ALLOC(f.slope, x->size, "amplitude"));
+    SQ_TRY(SQ_ALLOC(f.scatter, x->size, "amplitude"));
     for (int i = 0; i < x->size; i++) {
         if (!use || use[i]) {
             f.data[f.n] = power[i];
@@ -189,12 +219,17 @@ sq_status sq_amplitude_estimate(const sq_amplitude *x, const double *power, doub
     }
     SQ_TRY(SQ_ALLOC(f.root, (int64_t)f.n * f.n, "amplitude"));
     SQ_TRY(factor(&f, patches));
-    SQ_TRY(minimise(&f, (n - f.n - 2.0) / (n - 1.0), out));
+    out->a = x->a[x->centre];
+    for (int round = 0; round < 3; round++) {
+        set_scatter(&f, out->a);
+        SQ_TRY(minimise(&f, (n - f.n - 2.0) / (n - 1.0), out));
+    }
 cleanup:
     sq_free(f.index);
     sq_free(f.data);
     sq_free(f.residual);
     sq_free(f.slope);
+    sq_free(f.scatter);
     sq_free(f.root);
     return rc;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "lensing/bins.h"
 
 struct sq_recon {
     sq_quadratic *q;
@@ -209,20 +210,11 @@ sq_status sq_transfer_get(const sq_transfer *t, double *value, double *error, do
     return SQ_OK;
 }
 
-/* Linear between the middles of the bins. */
 static double between(const sq_transfer *t, double l)
 {
-    int i = 0;
-    double value[2], middle[2];
-    while (i < t->bins - 2 && l > 0.5 * (t->edges[i + 1] + t->edges[i + 2]))
-        i++;
-    for (int j = 0; j < 2; j++) {
-        int at = i + j < t->bins ? i + j : i;
-        value[j] = t->sum[1][at] / t->sum[2][at];
-        middle[j] = 0.5 * (t->edges[at] + t->edges[at + 1]);
-    }
-    double x = middle[1] > middle[0] ? (l - middle[0]) / (middle[1] - middle[0]) : 0;
-    return value[0] + fmin(1, fmax(0, x)) * (value[1] - value[0]);
+    int i, j;
+    double x = bins_place(t->edges, t->bins, l, &i, &j);
+    return (1 - x) * t->sum[1][i] / t->sum[2][i] + x * t->sum[1][j] / t->sum[2][j];
 }
 
 sq_status sq_transfer_apply(const sq_transfer *t, double _Complex *modes)

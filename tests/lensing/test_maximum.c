@@ -1,6 +1,7 @@
 /* The maximum a posteriori reconstruction, its lensing operator and fits of the amplitude. */
 #include "lensed_sky.h"
 #include "lensing/amplitude.h"
+#include "lensing/delensed.h"
 #include "lensing/iterative.h"
 #include "lensing/maximum.h"
 #include "lensing/remap.h"
@@ -129,6 +130,59 @@ static void test_reconstruction(void **state)
     sky_close(&s);
 }
 
+/* Passes on skies that they have not seen: each better than the one before, as in training. */
+static void test_delensed(void **state)
+{
+    (void)state;
+    enum { BINS = 9, PASSES = 4, SIMS = 6, DRAWS = 4, SHOWN = 3 };
+    static const double edges[BINS + 1] = {60, 150, 300, 500, 800, 1200, 1600, 2000, 2500, 3000};
+    sky s;
+    sq_delensed *d;
+    double _Complex *kappa = NULL;
+    double rho[PASSES][BINS], sum[PASSES][3][BINS] = {{{0}}}, now[BINS];
+    sky_open(&s, 128, 2.34375);
+    sq_qe_spectra spectra = sky_spectra(M_SQRT1_2, 1);
+    assert_int_equal(SQ_ALLOC(kappa, s.modes, "test"), SQ_OK);
+    assert_int_equal(sq_delensed_create(&s.flat, 100, 3000, &spectra, sky_cl[SQ_LENSED_BB],
+                                        sky_cl[SQ_POTENTIAL], BINS, edges, &d),
+                     SQ_OK);
+    assert_int_equal(sq_delensed_run(d, -1, s.field[1], s.field[2], kappa), SQ_ERR_USAGE);
+    assert_int_equal(sq_delensed_close(d, NULL), SQ_ERR_DATA);
+    for (int pass = 0; pass < PASSES; pass++) {
+        for (uint64_t i = 0; i < SIMS; i++) {
+            sky_draw(&s, 8000 + i, 1, M_SQRT1_2, 1);
+            assert_int_equal(sq_delensed_train(d, s.field[1], s.field[2], s.kappa), SQ_OK);
+        }
+        assert_int_equal(sq_delensed_close(d, rho[pass]), SQ_OK);
+    }
+    for (uint64_t i = 0; i < DRAWS; i++) {
+        sky_draw(&s, 4000 + i, 1, M_SQRT1_2, 1);
+        for (int pass = 0; pass < PASSES; pass++) {
+            assert_int_equal(sq_delensed_run(d, pass, s.field[1], s.field[2], kappa), SQ_OK);
+            for (int k = 0; k < 3; k++) {
+                sq_spectrum(&s.flat, k < 2 ? kappa : s.kappa, k < 1 ? kappa : s.kappa, 1, BINS,
+                            edges, NULL, now, NULL);
+                for (int b = 0; b < BINS; b++)
+                    sum[pass][k][b] += now[b];
+            }
+        }
+    }
+    for (int b = 2; b < 2 + SHOWN; b++) {
+        double before = 0;
+        for (int pass = 0; pass < PASSES; pass++) {
+            double reached = sum[pass][1][b] / sqrt(sum[pass][0][b] * sum[pass][2][b]);
+            print_message("L %.0f pass %d: rho %.3f (training %.3f)\n",
+                          0.5 * (edges[b] + edges[b + 1]), pass, reached, rho[pass][b]);
+            assert_true(reached > before + (pass == 1 ? 0.02 : -0.005));
+            assert_true(fabs(reached - rho[pass][b]) < 0.05);
+            before = reached;
+        }
+    }
+    sq_free(kappa);
+    sq_delensed_destroy(d);
+    sky_close(&s);
+}
+
 /* Powers of two methods that share a part of their scatter, at an amplitude: A^2 makes the noise
  * depend on it. */
 static void draw_powers(uint64_t seed, double a, double out[6])
@@ -178,8 +232,8 @@ static void test_amplitude(void **state)
             print_message("A %.1f way %d: %.4f +- %.4f, claimed %.4f, chi2/dof %.2f\n", nodes[n], w,
                           sum, scatter, claimed, chi2);
             assert_true(fabs(sum - nodes[n]) < 0.02);
-            assert_true(n != 1 || fabs(claimed / scatter - 1) < 0.15);
-            assert_true(n != 1 || fabs(chi2 - 1) < 0.15);
+            assert_true(fabs(claimed / scatter - 1) < 0.15);
+            assert_true(fabs(chi2 - 1) < 0.2);
             sigma[w] = claimed;
         }
         assert_true(sigma[2] < sigma[0] && sigma[2] < 1.02 * sigma[1]);
@@ -189,8 +243,8 @@ static void test_amplitude(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_operator),
-                                       cmocka_unit_test(test_reconstruction),
-                                       cmocka_unit_test(test_amplitude)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_operator), cmocka_unit_test(test_reconstruction),
+        cmocka_unit_test(test_delensed), cmocka_unit_test(test_amplitude)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

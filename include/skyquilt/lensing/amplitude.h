@@ -3,9 +3,10 @@
  *
  * Simulations at a few amplitudes give the mean and the covariance of the vector of all methods'
  * powers: transfer and noise power both depend on A, and a fit with those of A = 1 alone is biased.
- * Between nodes the mean is the polynomial through them, of degree 2 for three, and the covariance
- * is that of the node nearest to A = 1, with the factor of Hartlap et al. 2007. Methods that share
- * a map are correlated: their joint error is not that of independent ones. Local. */
+ * Between nodes the mean and the scatter of each power are the polynomials through them, of degree
+ * 2 for three; the correlations are those of the node nearest to A = 1, with the factor of Hartlap
+ * et al. 2007. The covariance is that at the estimate, found in three rounds. Methods that share a
+ * map are correlated: their joint error is not that of independent ones. Local. */
 #ifndef SQ_LENSING_AMPLITUDE_H
 #define SQ_LENSING_AMPLITUDE_H
 
