@@ -112,6 +112,7 @@ typedef struct bench {
     sim_service service[MOST_CASES];
     char folder[128];
     double loop_seconds, rate, cost; /* loop_seconds: scheduling and sleeping only */
+    uint64_t loop_messages;          /* of rank 0 in it */
 } bench;
 
 static void help(void)
@@ -148,7 +149,10 @@ static void help(void)
         "    --messages N      of each worker in the exchange, default 20000; 0: none\n"
         "    --simulate        in simulated time\n"
         "    --workers LIST    of simulated runs, default 100,1000,10000,100000\n"
-        "    --batch N         results in one message, default 1\n"
+        "    --batch N         results in one message, default 6, as in a run\n"
+        "    --plain           every begin and every result in a message of its own: what "
+        "batches\n"
+        "                      save\n"
         "    --flush S         that a worker's results may wait for each other, default 0.5\n"
         "    --sigma X         of the logarithm of a cost, default 1\n"
         "    --slow X          share of tasks of 100 times the mean, default 1e-4\n"
@@ -166,8 +170,10 @@ static void help(void)
 static void keep_last(void *user, const sq_run_progress *p)
 {
     bench *b = user;
-    if (p->last)
-        b->loop_seconds = p->seconds;
+    if (!p->last)
+        return;
+    b->loop_seconds = p->seconds;
+    b->loop_messages = p->messages;
 }
 
 /* Rank 0 answers every message; the rate counts both directions, and so does the processor time
@@ -281,16 +287,18 @@ static void print_result(const bench *b)
     if (b->json) {
         printf("{\"ranks\": %d, \"workers\": %d, \"cores\": %ld, \"tasks\": %lld, "
                "\"task_seconds\": %g, "
-               "\"loop_seconds\": %.4f, \"efficiency\": %.4f, \"messages_per_second\": %.0f, "
-               "\"message_seconds\": %.3g, \"kind\": \"sleeping tasks\"}\n",
+               "\"loop_seconds\": %.4f, \"efficiency\": %.4f, \"messages_per_task\": %.3f, "
+               "\"messages_per_second\": %.0f, \"message_seconds\": %.3g, "
+               "\"kind\": \"sleeping tasks\"}\n",
                size, workers, cores, (long long)b->tasks, b->seconds, b->loop_seconds, efficiency,
-               b->rate, b->cost);
+               (double)b->loop_messages / (double)b->tasks, b->rate, b->cost);
         return;
     }
     printf("sleeping tasks, %d ranks (%d workers) on %ld cores\n"
-           "    tasks       %lld of %g s\n    loop        %.3f s\n    efficiency  %.1f%%\n",
-           size, workers, cores, (long long)b->tasks, b->seconds, b->loop_seconds,
-           100 * efficiency);
+           "    tasks       %lld of %g s, %.2f messages of rank 0 each\n"
+           "    loop        %.3f s\n    efficiency  %.1f%%\n",
+           size, workers, cores, (long long)b->tasks, b->seconds,
+           (double)b->loop_messages / (double)b->tasks, b->loop_seconds, 100 * efficiency);
     if (b->rate > 0)
         printf("    messages    %.0f /s through rank 0, %.2f us of its processor each\n", b->rate,
                1e6 * b->cost);
@@ -335,7 +343,8 @@ static void print_simulated_json(const bench *b)
     printf("{\"kind\": \"simulated time\", \"task_seconds\": %g, \"sigma\": %g, \"slow\": %g, "
            "\"fail\": %g, \"deaths_per_second\": %g, \"latency\": %g, \"flush\": %g, "
            "\"batch\": %u, \"runs\": [",
-           b->seconds, c->sigma, c->slow, c->fail, c->death, c->latency, c->flush, c->batch);
+           b->seconds, c->sigma, c->slow, c->fail, c->death, c->latency, c->flush,
+           c->plain ? 1 : c->batch);
     for (int i = 0; i < b->cases; i++) {
         const sim_outcome *o = &b->outcome[i];
         const sim_service *v = &b->service[i];
@@ -363,12 +372,13 @@ static void print_simulated(const bench *b)
         return;
     }
     printf("simulated time: tasks of %g s (lognormal, sigma %g; %g of them 100 times the mean),\n"
-           "%g of attempts fail, %u result%s a message\n"
+           "%g of attempts fail, up to %u result%s a message%s\n"
            "service of rank 0: message %.2f us, notice %.2f us, ledger line %.2f us, fsync %.2f "
            "ms\n\n"
            " workers      tasks    run [s]  bound [s]  efficiency   tail   load  messages/s  delay "
            "[ms]  deaths  memory [MB]  took [s]\n",
-           b->seconds, c->sigma, c->slow, c->fail, c->batch, c->batch > 1 ? "s" : "",
+           b->seconds, c->sigma, c->slow, c->fail, c->plain ? 1 : c->batch,
+           c->batch > 1 && !c->plain ? "s" : "", c->plain ? ", each begin in one too" : "",
            1e6 * v->message, 1e6 * v->notice, 1e6 * v->line, 1e3 * v->flush);
     for (int i = 0; i < b->cases; i++) {
         const sim_outcome *o = &b->outcome[i];
@@ -411,7 +421,7 @@ static int parse(int argc, char **argv, bench *b)
         {"sigma", required_argument, NULL, 'g'},    {"slow", required_argument, NULL, 'l'},
         {"fail", required_argument, NULL, 'F'},     {"mtbf", required_argument, NULL, 'M'},
         {"message", required_argument, NULL, 'c'},  {"latency", required_argument, NULL, 'L'},
-
+        {"plain", no_argument, NULL, 'p'},
         {"help", no_argument, NULL, 'h'},           {0}};
     int option, good = 1;
     double number;
@@ -437,6 +447,9 @@ static int parse(int argc, char **argv, bench *b)
             break;
         case 'w':
             good = parse_workers(optarg, b);
+            break;
+        case 'p':
+            b->setup.plain = 1;
             break;
         case 'b':
             good = parse_real(optarg, 1, 1e6, &number);
@@ -493,7 +506,7 @@ int sq_cli_bench_scheduler(int argc, char **argv)
                          .death = 1 / 3.6e6,
                          .latency = 5e-6,
                          .flush = 0.5,
-                         .batch = 1}};
+                         .batch = 6}};
     int code = parse(argc, argv, &b);
     if (code >= 0)
         return code;

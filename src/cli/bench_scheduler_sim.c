@@ -15,6 +15,8 @@
 
 static const double TICK = 0.25, LEDGER_FLUSH = 0.2, HEARTBEAT = 2; /* as in a run */
 static const double NOTICED = 1;                                    /* until a death is known */
+static const double SHORT = 0.25; /* mean of tasks that begin in silence, as in a worker */
+static const uint64_t NOTHING = UINT64_MAX;
 enum { PATCHES = 1000 };                                            /* of a tile */
 
 typedef struct range {
@@ -39,6 +41,9 @@ typedef struct node {
     double done_since, last_sent, last_end, death;
     uint64_t index; /* being computed */
     float cost;
+    uint64_t announced; /* what rank 0 knows, NOTHING: that it is at none */
+    double mean;        /* of its tasks, of late; 0: none was done */
+    int silent;         /* it said that it will begin others without saying */
 } node;
 
 typedef struct event {
@@ -206,6 +211,28 @@ static sq_status tell(sim *s, double sent, int messages, const sq_notice *notice
     return rc == SQ_OK ? perform(s, notice->seconds) : rc;
 }
 
+static uint64_t waiting(const sim *s, const node *n)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < n->ranges && n->queue[i].from <= s->now; i++)
+        count += n->queue[i].count;
+    return count;
+}
+
+/* Of what this worker has or will have begun, with or without a message of its own. */
+static sq_status announce(sim *s, uint32_t id, uint64_t index, uint64_t after, int messages)
+{
+    node *n = &s->nodes[id];
+    n->last_sent = s->now;
+    n->announced = index;
+    n->silent = !s->c->plain && after && n->mean > 0 && n->mean < SHORT;
+    return tell(s, s->now, messages,
+                &(sq_notice){.kind = SQ_NOTICE_STARTED,
+                             .worker = id,
+                             .index = index,
+                             .silent = n->silent});
+}
+
 static sq_status report(sim *s, uint32_t id)
 {
     sq_status rc = SQ_OK;
@@ -213,7 +240,7 @@ static sq_status report(sim *s, uint32_t id)
     n->last_sent = s->now;
     for (size_t i = 0; i < n->dones; i++) {
         const finished *f = &n->done[i];
-        SQ_TRY(tell(s, s->now, i % s->c->batch == 0,
+        SQ_TRY(tell(s, s->now, s->c->plain || i % s->c->batch == 0,
                     &(sq_notice){.kind = SQ_NOTICE_RESULT,
                                  .worker = id,
                                  .index = f->index,
@@ -221,17 +248,16 @@ static sq_status report(sim *s, uint32_t id)
                                  .ok = f->ok,
                                  .failure = SQ_FAILURE_INFRA}));
     }
+    if (n->dones && !s->c->plain) {
+        uint64_t after = waiting(s, n);
+        n->announced = NOTHING;
+        n->silent = 0;
+        if (after)
+            SQ_TRY(announce(s, id, n->queue[0].first, after - 1, 0));
+    }
     n->dones = 0;
 cleanup:
     return rc;
-}
-
-static uint64_t waiting(const sim *s, const node *n)
-{
-    uint64_t count = 0;
-    for (size_t i = 0; i < n->ranges && n->queue[i].from <= s->now; i++)
-        count += n->queue[i].count;
-    return count;
 }
 
 static sq_status begin(sim *s, uint32_t id)
@@ -245,8 +271,9 @@ static sq_status begin(sim *s, uint32_t id)
     double end = s->now + (double)n->cost;
     n->life = end < n->death ? COMPUTING : DYING;
     push(s, end < n->death ? end : n->death, id);
-    return tell(s, s->now, 1,
-                &(sq_notice){.kind = SQ_NOTICE_STARTED, .worker = id, .index = n->index});
+    if (n->announced == n->index || (n->silent && s->now - n->last_sent < s->c->flush))
+        return SQ_OK;
+    return announce(s, id, n->index, waiting(s, n), 1);
 }
 
 static sq_status end(sim *s, uint32_t id)
@@ -260,6 +287,7 @@ static sq_status end(sim *s, uint32_t id)
         n->done_since = s->now;
     n->done[n->dones++] = (finished){n->index, n->cost, ok};
     n->last_end = s->now;
+    n->mean = n->mean > 0 ? 0.8 * n->mean + 0.2 * (double)n->cost : (double)n->cost;
     n->life = IDLE;
     s->attempts++;
     s->out->failures += !ok;
@@ -322,6 +350,8 @@ static sq_status step(sim *s)
 static sq_status populate(sim *s)
 {
     sq_status rc = SQ_OK;
+    for (uint32_t id = 0; id < s->c->workers; id++)
+        s->nodes[id].announced = NOTHING;
     for (uint32_t id = 0; id < s->c->workers; id++)
         s->nodes[id].death = s->c->death > 0 ? -log(sq_rng_uniform(&s->rng)) / s->c->death : 1e300;
     for (uint32_t id = 0; id < s->c->workers; id++)

@@ -29,6 +29,7 @@ typedef struct sim_case {
     double latency;        /* of a message, s */
     double flush;          /* seconds that results of a worker may wait for each other */
     uint32_t batch;        /* results in one message */
+    int plain;             /* every begin and result in a message of its own */
     sim_service service;
 } sim_case;
 

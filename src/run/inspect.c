@@ -62,6 +62,7 @@ static sq_status visit(void *user, const sq_event *e, int64_t line)
         break;
     case SQ_EVENT_ATTEMPT:
     case SQ_EVENT_BARRIER:
+    case SQ_EVENT_SUSPECT:
     case SQ_EVENT_NOTE:
     case SQ_EVENT_COUNT:
         break;

@@ -119,6 +119,20 @@ static sq_status add_death(journal *j, const sq_event *e)
     return rc;
 }
 
+static sq_status add_suspects(journal *j, const sq_event *e)
+{
+    sq_status rc = check_task(j, e);
+    if (rc != SQ_OK)
+        return rc;
+    uint64_t index = index_of(j, e);
+    if (e->count > sq_survey_tasks(j->survey, (int)e->phase) - index)
+        return sq_fail(SQ_ERR_CORRUPT, "ledger: names a task that the survey does not have");
+    rc = SQ_GROW(j->suspect, j->suspect_capacity, j->suspects + 1, "suspects of the ledger");
+    if (rc == SQ_OK)
+        j->suspect[j->suspects++] = (journal_suspects){(int)e->phase, index, e->count};
+    return rc;
+}
+
 sq_status sq_journal_visit(void *user, const sq_event *e, int64_t line)
 {
     journal *j = user;
@@ -143,6 +157,8 @@ sq_status sq_journal_visit(void *user, const sq_event *e, int64_t line)
         return settle(j, e, given_up(e));
     case SQ_EVENT_DEATH:
         return add_death(j, e);
+    case SQ_EVENT_SUSPECT:
+        return add_suspects(j, e);
     case SQ_EVENT_BARRIER:
         if (e->phase < SQ_MAX_PHASES) {
             j->phase_done[e->phase] = 1;
@@ -209,6 +225,7 @@ void sq_journal_clear(journal *j)
         sq_free(j->state[p]);
     sq_entries_destroy(j->entries);
     sq_free(j->death);
+    sq_free(j->suspect);
     sq_free(j->lost);
     *j = (journal){.survey = j->survey, .folder = j->folder};
 }

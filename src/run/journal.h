@@ -33,6 +33,12 @@ enum {
     JOURNAL_WHY = 128
 };
 
+/* Tasks of which one may have been executed when a rank was lost. */
+typedef struct journal_suspects {
+    int phase;
+    uint64_t index, count;
+} journal_suspects;
+
 /* A rank that an execution has lost: it died once. */
 typedef struct journal_lost {
     uint32_t execution;
@@ -49,6 +55,8 @@ typedef struct journal {
     run_entries *entries;
     journal_death *death;
     size_t deaths, death_capacity;
+    journal_suspects *suspect;
+    size_t suspects, suspect_capacity;
     journal_lost *lost;
     size_t losses, lost_capacity;
     char reopening[JOURNAL_WHY]; /* why tasks were reopened that may not all be settled yet */

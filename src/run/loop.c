@@ -1,11 +1,13 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "run/loop_internal.h"
+#include "run/paths.h"
 #include "run/signals.h"
 #include "run/watchdog.h"
 
@@ -30,6 +32,7 @@ sq_status control_tell(control *c, uint32_t worker, wire_kind kind, const void *
     if (c->state[worker] != CONTROL_HERE)
         return SQ_OK;
     sq_status rc = sq_mailbox_send(c->setup->mailbox, control_rank(c, worker), kind, body, size);
+    c->messages++;
     if (rc == SQ_ERR_COMM && !c->doomed[worker]) {
         sq_warn("rank %d: %s", control_rank(c, worker), sq_error());
         c->doomed[worker] = sq_now();
@@ -65,6 +68,8 @@ static sq_status act(control *c, const sq_action *a)
     case SQ_ACTION_DEATH:
     case SQ_ACTION_QUARANTINE:
         return control_record_death(c, a);
+    case SQ_ACTION_SUSPECT:
+        return control_record_suspects(c, a);
     case SQ_ACTION_PHASE_DONE:
         return control_pass_barrier(c, a->phase);
     case SQ_ACTION_DROP:
@@ -111,6 +116,37 @@ static void on_gone(control *c, int rank)
     c->any_doomed = 1;
 }
 
+/* A task that brings a rank down by itself leaves a note. */
+static void read_last_words(const control *c, sq_notice *lost)
+{
+    char folder[SQ_PATH_MAX], name[64];
+    present_note note[PRESENT_PLACES];
+    int n;
+    snprintf(name, sizeof name, "e%u-r%d", c->setup->execution, control_rank(c, lost->worker));
+    if (sq_run_path(c->setup->folder, SQ_RUN_DEATHS, folder) == SQ_OK &&
+        sq_present_read_notes(folder, name, note, &n) == SQ_OK && n == 1) {
+        const sq_task *task = &note->task;
+        lost->known = task->phase >= 0 && task->phase < c->survey->d.nphase;
+        lost->phase = task->phase;
+        lost->index = lost->known ? sq_survey_index(c->survey, task->phase, task->patch,
+                                                    task->realisation)
+                                  : 0;
+    }
+    sq_error_clear();
+}
+
+/* What it says is in the ledger. */
+static sq_status forget_last_words(const control *c, uint32_t worker)
+{
+    char path[SQ_PATH_MAX], name[64];
+    snprintf(name, sizeof name, SQ_RUN_DEATHS "/e%u-r%d", c->setup->execution,
+             control_rank(c, worker));
+    sq_status rc = sq_ledger_flush(c->setup->ledger);
+    if (rc == SQ_OK && sq_run_path(c->setup->folder, name, path) == SQ_OK)
+        unlink(path);
+    return rc;
+}
+
 static sq_status bury(control *c, double now)
 {
     sq_status rc = SQ_OK;
@@ -122,81 +158,138 @@ static sq_status bury(control *c, double now)
             c->any_doomed = 1;
             continue;
         }
+        sq_notice lost = {.kind = SQ_NOTICE_LOST, .worker = w};
         sq_warn("rank %d has died", control_rank(c, w));
         c->state[w] = CONTROL_GONE;
-        SQ_TRY(control_notify(c, &(sq_notice){.kind = SQ_NOTICE_LOST, .worker = w}));
+        read_last_words(c, &lost);
+        c->charged = 0;
+        SQ_TRY(control_notify(c, &lost));
+        if (lost.known && c->charged)
+            SQ_TRY(forget_last_words(c, w));
     }
 cleanup:
     return rc;
 }
 
-/* A message of a worker. What makes no sense is logged and dropped: it may be late from another
- * state of affairs. */
-sq_status control_hear(control *c, const sq_message *m)
+/* What makes no sense is logged and dropped: it may be late from another state of affairs. */
+static sq_status pass_on(control *c, const sq_notice *n)
+{
+    sq_status rc = control_notify(c, n);
+    if (rc != SQ_ERR_USAGE)
+        return rc;
+    sq_warn("message of rank %d: %s", control_rank(c, n->worker), sq_error());
+    return SQ_OK;
+}
+
+static sq_status on_result(control *c, uint32_t worker, const wire_result *r)
+{
+    c->present = r;
+    sq_status rc = pass_on(c, &(sq_notice){.kind = SQ_NOTICE_RESULT,
+                                           .worker = worker,
+                                           .phase = r->phase,
+                                           .index = r->index,
+                                           .seconds = r->seconds,
+                                           .ok = r->status == SQ_OK,
+                                           .failure = sq_failure_class_of((sq_status)r->status)});
+    c->present = NULL;
+    return rc;
+}
+
+static sq_status on_present(control *c, uint32_t worker, const wire_present *p)
+{
+    control_present *now = &c->present_of[worker];
+    now->since = 0;
+    if (p->what == WIRE_IDLE)
+        return SQ_OK;
+    if (p->phase >= 0 && p->phase < c->survey->d.nphase)
+        *now = (control_present){sq_survey_task(c->survey, p->phase, p->index), sq_now(),
+                                 p->what == WIRE_SILENT};
+    return pass_on(c, &(sq_notice){.kind = SQ_NOTICE_STARTED,
+                                   .worker = worker,
+                                   .phase = p->phase,
+                                   .index = p->index,
+                                   .silent = p->what == WIRE_SILENT});
+}
+
+static sq_status on_done(control *c, uint32_t worker, const wire_done *d)
 {
     sq_status rc = SQ_OK;
-    wire_range range = {0};
-    wire_result result;
-    wire_bye bye;
-    wire_gone gone;
+    for (int i = 0; i < d->count && i < WIRE_ITEMS; i++) {
+        const wire_item *item = &d->item[i];
+        wire_result r = {.index = d->first + item->index,
+                         .phase = d->phase,
+                         .attempt = item->attempt & (WIRE_TAKEN - 1u),
+                         .seconds = item->seconds,
+                         .rows = item->rows,
+                         .taken = (item->attempt & WIRE_TAKEN) != 0,
+                         .input = item->input,
+                         .place = {.offset = item->offset,
+                                   .length = item->length,
+                                   .hash = item->hash}};
+        memcpy(r.place.segment, d->segment, sizeof r.place.segment);
+        SQ_TRY(on_result(c, worker, &r));
+    }
+    if (c->state[worker] != CONTROL_GONE)
+        SQ_TRY(on_present(c, worker, &d->present));
+cleanup:
+    return rc;
+}
+
+/* The body of a message; what the sender left out is 0. */
+#define BODY(type, name)                                                                           \
+    type name;                                                                                     \
+    memcpy(&name, m->body, sizeof name)
+
+/* A message of a worker. */
+sq_status control_hear(control *c, const sq_message *m)
+{
     uint32_t worker = worker_of(c, m->source);
     sq_notice n = {.worker = worker};
-    if (c->state[worker] == CONTROL_GONE && m->kind != WIRE_RESULT)
+    if (c->state[worker] == CONTROL_GONE && m->kind != WIRE_DONE && m->kind != WIRE_FAILED)
         return SQ_OK;
     switch ((wire_kind)m->kind) {
     case WIRE_READY:
         n.kind = SQ_NOTICE_READY;
-        break;
-    case WIRE_STARTED:
-        memcpy(&range, m->body, sizeof range);
-        n.kind = SQ_NOTICE_STARTED;
-        n.phase = range.phase;
-        n.index = range.index;
-        if (range.phase >= 0 && range.phase < c->survey->d.nphase)
-            c->present_of[worker] =
-                (present_task){sq_survey_task(c->survey, range.phase, range.index), sq_now()};
-        break;
-    case WIRE_HEARTBEAT:
-        memcpy(&range, m->body, sizeof range);
+        return pass_on(c, &n);
+    case WIRE_STARTED: {
+        BODY(wire_present, present);
+        return on_present(c, worker, &present);
+    }
+    case WIRE_HEARTBEAT: {
+        BODY(wire_range, range);
         n.kind = SQ_NOTICE_HEARTBEAT;
         n.holding = range.count;
         c->present_of[worker].since = 0;
-        SQ_TRY(control_tell(c, worker, WIRE_ALIVE, NULL, 0));
-        break;
+        sq_status rc = control_tell(c, worker, WIRE_ALIVE, NULL, 0);
+        return rc == SQ_OK ? pass_on(c, &n) : rc;
+    }
     case WIRE_DRAINED:
         n.kind = SQ_NOTICE_DRAINED;
-        break;
-    case WIRE_RESULT:
-        memcpy(&result, m->body, sizeof result);
+        return pass_on(c, &n);
+    case WIRE_DONE: {
+        BODY(wire_done, done);
+        done.segment[SQ_SEGMENT_NAME - 1] = 0;
+        return on_done(c, worker, &done);
+    }
+    case WIRE_FAILED: {
+        BODY(wire_result, result);
         result.text[WIRE_TEXT - 1] = 0;
-        n.kind = SQ_NOTICE_RESULT;
-        n.phase = result.phase;
-        n.index = result.index;
-        n.seconds = result.seconds;
-        n.ok = result.status == SQ_OK;
-        n.failure = sq_failure_class_of((sq_status)result.status);
-        c->present = &result;
-        break;
-    case WIRE_BYE:
-        memcpy(&bye, m->body, sizeof bye);
+        return on_result(c, worker, &result);
+    }
+    case WIRE_BYE: {
+        BODY(wire_bye, bye);
         bye.text[WIRE_TEXT - 1] = 0;
         return on_bye(c, worker, &bye);
-    case WIRE_GONE:
-        memcpy(&gone, m->body, sizeof gone);
+    }
+    case WIRE_GONE: {
+        BODY(wire_gone, gone);
         on_gone(c, gone.rank);
         return SQ_OK;
+    }
     default:
         sq_warn("message %u of rank %d is unknown", m->kind, m->source);
         return SQ_OK;
     }
-    rc = control_notify(c, &n);
-    c->present = NULL;
-    if (rc == SQ_ERR_USAGE) {
-        sq_warn("message of rank %d: %s", m->source, sq_error());
-        rc = SQ_OK;
-    }
-cleanup:
-    return rc;
 }
 
 /* How long a task may take in a run of one rank: as the scheduler allows its workers. */
@@ -264,6 +357,7 @@ static sq_status receive(control *c, double wait)
         SQ_TRY(sq_mailbox_receive(c->setup->mailbox, n ? 0 : wait, &message, &got));
         if (!got)
             break;
+        c->messages++;
         if (message.kind >= WIRE_READY)
             SQ_TRY(control_hear(c, &message));
         else if (c->setup->own)

@@ -8,6 +8,12 @@
 
 enum { DEADLINE_FACTOR = 50 }; /* mean times of a task */
 
+typedef struct control_present {
+    sq_task task;
+    double since; /* 0: it is at none */
+    int silent;   /* or at one soon after it */
+} control_present;
+
 typedef struct control {
     const control_setup *setup;
     const sq_survey *survey;
@@ -21,11 +27,13 @@ typedef struct control {
     int any_doomed;
     uint32_t most;            /* workers alive at one time */
     uint32_t gave_up;         /* by themselves, with an error */
-    present_task *present_of; /* [workers] what it said that it began */
+    control_present *present_of; /* [workers] what it said that it began */
     double start, last_tick, last_report;
     uint64_t resumed;
     double slowest;
     uint64_t slowest_patch;
+    uint64_t messages; /* received and sent */
+    int charged; /* a death was recorded */
     int stop_sent;
     int restart; /* the ledger has overtaken the scheduler */
 } control;
@@ -43,6 +51,7 @@ sq_status control_hear(control *c, const sq_message *message);
 sq_status control_record_commit(control *c, const sq_action *action);
 sq_status control_record_failure(control *c, const sq_action *action);
 sq_status control_record_death(control *c, const sq_action *action);
+sq_status control_record_suspects(control *c, const sq_action *action);
 void control_say_where(const control *c);  /* every rank's task in a line each */
 void control_report(control *c, int last); /* progress, not too often */
 

@@ -36,6 +36,13 @@ sq_status control_make_scheduler(control *c)
             SQ_TRY(sq_scheduler_add_deaths(c->scheduler, j->death[i].phase, j->death[i].index,
                                            (uint32_t)j->death[i].deaths));
     }
+    for (size_t i = 0; i < j->suspects; i++) {
+        const journal_suspects *t = &j->suspect[i];
+        for (uint64_t k = 0; k < t->count; k++) {
+            if (sq_journal_state(j, t->phase, t->index + k) == JOURNAL_OPEN)
+                SQ_TRY(sq_scheduler_add_deaths(c->scheduler, t->phase, t->index + k, 0));
+        }
+    }
     sq_scheduler_stats stats = sq_scheduler_get_stats(c->scheduler);
     c->resumed = stats.done + stats.failed + stats.quarantined;
 cleanup:

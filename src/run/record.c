@@ -74,6 +74,7 @@ sq_status control_record_death(control *c, const sq_action *a)
     sq_event e = line(c, quarantine ? SQ_EVENT_QUARANTINE : SQ_EVENT_DEATH, a->phase, a->index);
     e.count = quarantine ? a->count : (uint64_t)control_rank(c, a->worker);
     e.status = quarantine ? SQ_ERR_INTERNAL : SQ_OK;
+    c->charged = 1;
     patch_name(c, a->phase, a->index, name, sizeof name);
     if (quarantine)
         snprintf(e.text, sizeof e.text, SQ_RUN_QUARANTINED, (unsigned long long)a->count);
@@ -83,12 +84,23 @@ sq_status control_record_death(control *c, const sq_action *a)
     return sq_ledger_append(c->setup->ledger, &e);
 }
 
+sq_status control_record_suspects(control *c, const sq_action *a)
+{
+    sq_event e = line(c, SQ_EVENT_SUSPECT, a->phase, a->index);
+    e.count = a->count;
+    snprintf(e.text, sizeof e.text, "rank %d died or hung", control_rank(c, a->worker));
+    sq_warn("rank %d died or hung in one of %llu patches from %llu: they go last and alone",
+            control_rank(c, a->worker), (unsigned long long)a->count,
+            (unsigned long long)e.patch);
+    return sq_ledger_append(c->setup->ledger, &e);
+}
+
 void control_say_where(const control *c)
 {
     char name[128];
     double now = sq_now();
     for (uint32_t w = 0; w < c->setup->workers; w++) {
-        const present_task *t = &c->present_of[w];
+        const control_present *t = &c->present_of[w];
         int rank = control_rank(c, w);
         if (c->state[w] != CONTROL_HERE) {
             fprintf(stderr, "rank %d: %s\n", rank, c->state[w] == CONTROL_GONE ? "dead" : "left");
@@ -97,7 +109,8 @@ void control_say_where(const control *c)
                 c, t->task.phase,
                 sq_survey_index(c->survey, t->task.phase, t->task.patch, t->task.realisation), name,
                 sizeof name);
-            fprintf(stderr, "rank %d: phase %d, %s, for %.1f s\n", rank, t->task.phase, name,
+            fprintf(stderr, "rank %d: phase %d, %s%s, for %.1f s\n", rank, t->task.phase, name,
+                    t->silent ? " or one soon after it" : "",
                     now - t->since);
         } else {
             fprintf(stderr, "rank %d: no patch\n", rank);
@@ -129,6 +142,7 @@ void control_report(control *c, int last)
                          .seconds = now - c->start,
                          .slowest = c->slowest,
                          .slowest_patch = c->slowest_patch,
+                         .messages = c->messages,
                          .last = last};
     if (p.seconds > 0 && settled > c->resumed)
         p.rate = (double)(settled - c->resumed) / p.seconds;

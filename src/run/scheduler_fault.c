@@ -10,6 +10,7 @@ void sq_scheduler_forget_held(sq_scheduler *s, worker *w)
     w->segments = 0;
     w->holding = 0;
     w->running = NO_TASK;
+    w->silent = 0;
     if (w->alone)
         s->suspects_running--;
     w->alone = 0;
@@ -63,13 +64,15 @@ static sq_status count_death(sq_scheduler *s, uint32_t id, uint64_t index, int *
 }
 
 /* What a worker held goes back to the queue. When it died or hung, the task that it executed is
- * charged with a death, and the one after it, which was being read, is suspected with it. */
+ * charged with a death, and the one after it, which was being read, is suspected with it. When it
+ * is not known which one it executed, all are suspected. */
 sq_status sq_scheduler_requeue_held(sq_scheduler *s, uint32_t id, int died)
 {
     sq_status rc = SQ_OK;
     worker *w = &s->workers[id];
     uint64_t running = w->running, holding = w->holding;
     size_t pieces = w->segments;
+    int silent = died && w->silent;
     segment *copy = NULL;
     if (!holding) {
         w->running = NO_TASK;
@@ -78,13 +81,19 @@ sq_status sq_scheduler_requeue_held(sq_scheduler *s, uint32_t id, int died)
     SQ_TRY(SQ_ALLOC(copy, pieces, "scheduler ranges"));
     memcpy(copy, w->held, pieces * sizeof *copy);
     sq_scheduler_forget_held(s, w);
-    int next_suspected = died, gone = 0;
+    int next_suspected = died && !silent, gone = 0;
     for (size_t i = 0; i < pieces; i++) {
+        if (silent)
+            SQ_TRY(sq_scheduler_push(s, (sq_action){.kind = SQ_ACTION_SUSPECT,
+                                                    .worker = id,
+                                                    .phase = s->phase,
+                                                    .index = copy[i].first,
+                                                    .count = copy[i].count}));
         for (uint64_t k = copy[i].first; k < copy[i].first + copy[i].count; k++) {
-            int suspected = 0;
+            int suspected = silent;
             if (sq_bit_get(sq_present(s)->bits, k))
                 continue;
-            if (died && k == running) {
+            if (died && !silent && k == running) {
                 SQ_TRY(count_death(s, id, k, &gone));
                 if (gone)
                     continue;

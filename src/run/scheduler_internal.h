@@ -53,6 +53,7 @@ typedef struct worker {
     uint32_t tile; /* takes from this one while there is something */
     uint8_t alone; /* holds a suspect */
     uint8_t idle;  /* stands in the idle list */
+    uint8_t silent; /* begins tasks without saying */
     uint32_t failing; /* the row of infrastructure failures that it is part of */
 } worker;
 
@@ -143,6 +144,7 @@ static inline phase_state *sq_present(sq_scheduler *s)
 }
 
 /* scheduler.c */
+sq_status sq_scheduler_check_task(const sq_scheduler *s, int phase, uint64_t index);
 sq_status sq_scheduler_drain(sq_scheduler *s, sq_outcome outcome);
 sq_status sq_scheduler_end(sq_scheduler *s, sq_outcome outcome);
 sq_status sq_scheduler_settle_now(sq_scheduler *s, uint64_t index, sq_settled state);

@@ -21,8 +21,9 @@ typedef enum wire_kind {
     WIRE_PAUSE,      /* nothing: no answers until the next message; send no heartbeats */
     /* From workers. */
     WIRE_READY = 32, /* nothing */
-    WIRE_STARTED,    /* wire_range */
-    WIRE_RESULT,     /* wire_result */
+    WIRE_STARTED,    /* wire_present */
+    WIRE_DONE,       /* wire_done: results that are on disk */
+    WIRE_FAILED,     /* wire_result */
     WIRE_HEARTBEAT,  /* wire_range: count = tasks held */
     WIRE_DRAINED,    /* nothing */
     WIRE_BYE,        /* wire_bye */
@@ -41,6 +42,33 @@ typedef struct wire_phase {
     int32_t phase, has_file;
     sq_hash hash;
 } wire_phase;
+
+/* What a worker is at. It says so with its results and when it begins another task; one whose tasks
+ * are short begins some without saying. */
+enum { WIRE_IDLE, WIRE_AT, WIRE_SILENT };
+typedef struct wire_present {
+    uint64_t index;
+    int32_t phase, what; /* WIRE_IDLE: at none; WIRE_AT: says before it begins another; WIRE_SILENT:
+                            does not */
+} wire_present;
+
+/* Results whose records lie in one segment. */
+enum { WIRE_ITEMS = 6, WIRE_TAKEN = 0x8000 };
+typedef struct wire_item {
+    sq_hash input, hash;
+    uint64_t offset, length, rows;
+    float seconds;
+    uint16_t index;   /* beyond the first */
+    uint16_t attempt; /* | WIRE_TAKEN */
+} wire_item;
+
+typedef struct wire_done {
+    wire_present present;
+    uint64_t first;
+    int32_t phase, count;
+    char segment[SQ_SEGMENT_NAME];
+    wire_item item[WIRE_ITEMS];
+} wire_done;
 
 enum { WIRE_TEXT = 256 };
 

@@ -1,62 +1,16 @@
-#include "run/worker.h"
-
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "probe/product.h"
-#include "run/base.h"
 #include "run/paths.h"
-#include "run/prefetch.h"
 #include "run/present.h"
 #include "run/watchdog.h"
-#include "run/wire.h"
+#include "run/worker_internal.h"
 
 enum { FLUSH_BYTES = 8 << 20 };
 static const double HEARTBEAT = 2; /* seconds between heartbeats of an idle worker */
-
-typedef struct held_task {
-    sq_task task;
-    int alone;
-} held_task;
-
-struct run_worker {
-    worker_setup setup;
-    const sq_survey *survey;
-    char shards[SQ_PATH_MAX];
-    sq_shard *shard;
-    prefetch *reader;
-    sq_base *base; /* NULL: none */
-    sq_product *product;
-    held_task *queue; /* not yet asked of the reader */
-    size_t head, count, capacity;
-    uint64_t asked;         /* of the reader and not yet finished */
-    held_task cancelled[8]; /* asked of the reader and no longer wanted */
-    unsigned cancel_next;
-    wire_result *pending; /* appended and not yet flushed */
-    size_t pendings, pending_capacity;
-    double pending_since, last_sent, write_seconds, waited;
-    double last_heard; /* of rank 0 */
-    int paused;        /* it has said that it will not answer for a while */
-    int finished;
-};
-
-static sq_status say(run_worker *w, wire_kind kind, const void *body, uint32_t size)
-{
-    w->last_sent = sq_now();
-    return sq_mailbox_send(w->setup.mailbox, 0, kind, body, size);
-}
-
-static sq_status say_started(run_worker *w, const sq_task *task)
-{
-    wire_range range = {.index =
-                            sq_survey_index(w->survey, task->phase, task->patch, task->realisation),
-                        .count = 1,
-                        .phase = task->phase,
-                        .attempt = task->attempt};
-    return say(w, WIRE_STARTED, &range, sizeof range);
-}
 
 sq_status sq_worker_create(const worker_setup *setup, run_worker **out)
 {
@@ -156,28 +110,6 @@ static int was_cancelled(run_worker *w, const sq_task *task)
     return 0;
 }
 
-static void set_text(char *out, const char *text)
-{
-    snprintf(out, WIRE_TEXT, "%.*s", WIRE_TEXT - 1, text);
-}
-
-/* Report pending results: as done when their records are on disk, as failed otherwise. */
-static sq_status report_pending(run_worker *w, sq_status written, const char *text)
-{
-    sq_status rc = SQ_OK;
-    for (size_t i = 0; i < w->pendings; i++) {
-        wire_result *r = &w->pending[i];
-        if (written != SQ_OK) {
-            r->status = (int32_t)written;
-            set_text(r->text, text);
-        }
-        SQ_TRY(say(w, WIRE_RESULT, r, sizeof *r));
-    }
-    w->pendings = 0;
-cleanup:
-    return rc;
-}
-
 /* Make pending results durable and report them. */
 static sq_status flush(run_worker *w)
 {
@@ -186,7 +118,7 @@ static sq_status flush(run_worker *w)
     double start = sq_now();
     sq_status flushed = sq_shard_flush(w->shard);
     w->write_seconds += sq_now() - start;
-    return report_pending(w, flushed, sq_error());
+    return flushed == SQ_OK ? worker_report_done(w) : worker_report_lost(w, flushed, sq_error());
 }
 
 static void forget_tasks(run_worker *w)
@@ -194,6 +126,7 @@ static void forget_tasks(run_worker *w)
     sq_prefetch_quiesce(w->reader);
     w->count = w->head = 0;
     w->asked = 0;
+    w->announced.what = WIRE_IDLE;
     memset(w->cancelled, 0, sizeof w->cancelled);
 }
 
@@ -236,7 +169,7 @@ sq_status sq_worker_handle(run_worker *w, const sq_message *message)
     case WIRE_DRAIN:
         forget_tasks(w);
         SQ_TRY(flush(w));
-        return say(w, WIRE_DRAINED, NULL, 0);
+        return worker_say(w, WIRE_DRAINED, NULL, 0);
     case WIRE_PHASE:
         memcpy(&phase, message->body, sizeof phase);
         return load_phase(w, &phase);
@@ -261,11 +194,11 @@ static sq_status read_ahead(run_worker *w)
     while (w->count && sq_prefetch_room(w->reader)) {
         held_task *h = &w->queue[w->head];
         if (h->alone)
-            SQ_TRY(say_started(w, &h->task));
+            SQ_TRY(worker_say_started(w, &h->task, 1));
         SQ_TRY(sq_prefetch_ask(w->reader, &h->task, h->alone));
+        w->ahead[w->asked++] = *h;
         w->head++;
         w->count--;
-        w->asked++;
     }
 cleanup:
     return rc;
@@ -290,7 +223,7 @@ static sq_status append(run_worker *w, const sq_record *record, const void *data
     if (rc == SQ_OK)
         return rc;
     /* The segment is given up, and with it what was appended and not flushed. */
-    sq_status lost = report_pending(w, rc, sq_error());
+    sq_status lost = worker_report_lost(w, rc, sq_error());
     return lost == SQ_OK ? rc : lost;
 }
 
@@ -391,12 +324,10 @@ static sq_status take_next(run_worker *w, int *taken)
     *taken = 1;
     w->head++;
     w->count--;
-    if (result.status == SQ_OK) {
+    if (result.status == SQ_OK)
         SQ_TRY(add_pending(w, &result));
-    } else {
-        set_text(result.text, sq_error());
-        SQ_TRY(say(w, WIRE_RESULT, &result, sizeof result));
-    }
+    else
+        SQ_TRY(worker_report_failure(w, &result, (sq_status)result.status, sq_error()));
 cleanup:
     return rc;
 }
@@ -407,14 +338,14 @@ static sq_status process(run_worker *w, prefetched *item)
     const sq_task *task = &item->task;
     double start = sq_now();
     wire_result result = {
-        .index = sq_survey_index(w->survey, task->phase, task->patch, task->realisation),
+        .index = worker_index_of(w, task),
         .phase = task->phase,
         .attempt = task->attempt,
         .status = (int32_t)item->status,
         .input = item->input_hash};
     if (item->status == SQ_OK) {
         if (!item->alone)
-            SQ_TRY(say_started(w, task));
+            SQ_TRY(worker_begin_task(w, task));
         sq_error_clear();
         sq_present_begin(PRESENT_PROCESS, task);
         const sq_base_entry *entry = find_base(w, task);
@@ -424,18 +355,19 @@ static sq_status process(run_worker *w, prefetched *item)
             result.status = (int32_t)compute(w, item, &result);
         sq_present_end(PRESENT_PROCESS);
         if (result.status != SQ_OK)
-            set_text(result.text, sq_error());
+            worker_set_text(result.text, sq_error());
     } else {
-        set_text(result.text, item->text);
+        worker_set_text(result.text, item->text);
     }
     result.seconds = (float)(sq_now() - start);
+    w->mean = w->mean > 0 ? 0.8 * w->mean + 0.2 * (double)result.seconds : (double)result.seconds;
     sq_debug("phase %d, patch %llu, realisation %u, attempt %u: %s, %.3f s", task->phase,
              (unsigned long long)task->patch, task->realisation, task->attempt,
              result.status == SQ_OK ? "done" : result.text, (double)result.seconds);
     if (result.status == SQ_OK)
         SQ_TRY(add_pending(w, &result));
     else
-        SQ_TRY(say(w, WIRE_RESULT, &result, sizeof result));
+        SQ_TRY(worker_say(w, WIRE_FAILED, &result, sizeof result));
 cleanup:
     return rc;
 }
@@ -463,6 +395,7 @@ sq_status sq_worker_work(run_worker *w, double seconds, int *busy)
     if (w->asked && sq_prefetch_take(w->reader, seconds, &item)) {
         w->waited += sq_now() - start;
         w->asked--;
+        memmove(w->ahead, w->ahead + 1, (size_t)w->asked * sizeof *w->ahead);
         if (!was_cancelled(w, &item->task)) {
             /* The next input is read while this one computes. */
             SQ_TRY(read_ahead(w));
@@ -475,7 +408,7 @@ sq_status sq_worker_work(run_worker *w, double seconds, int *busy)
         SQ_TRY(flush(w));
     if (!*busy && !w->paused && sq_now() - w->last_sent > HEARTBEAT) {
         wire_range beat = {.count = 0};
-        SQ_TRY(say(w, WIRE_HEARTBEAT, &beat, sizeof beat));
+        SQ_TRY(worker_say(w, WIRE_HEARTBEAT, &beat, sizeof beat));
     }
 cleanup:
     if (item)
@@ -494,7 +427,7 @@ static sq_status mind_others(run_worker *w, int busy, double *before)
         wire_gone gone = {.rank = rank};
         if (rank == 0)
             return sq_fail(SQ_ERR_COMM, "rank 0 has died");
-        SQ_TRY(say(w, WIRE_GONE, &gone, sizeof gone));
+        SQ_TRY(worker_say(w, WIRE_GONE, &gone, sizeof gone));
     }
     if (busy || w->paused || away > HEARTBEAT)
         w->last_heard = now; /* nothing was asked, or this rank did not listen */
@@ -508,7 +441,7 @@ sq_status sq_worker_run(run_worker *w)
 {
     sq_status rc = SQ_OK;
     double before = w->last_heard = sq_now();
-    SQ_TRY(say(w, WIRE_READY, NULL, 0));
+    SQ_TRY(worker_say(w, WIRE_READY, NULL, 0));
     while (!w->finished) {
         sq_message message;
         int got = 1, busy = w->asked || w->count || w->pendings;
@@ -525,14 +458,4 @@ sq_status sq_worker_run(run_worker *w)
     }
 cleanup:
     return rc;
-}
-
-void sq_worker_leave(run_worker *w, sq_status status)
-{
-    wire_bye bye = {.status = (int32_t)status};
-    if (status != SQ_OK)
-        set_text(bye.text, sq_error());
-    sq_status rc = say(w, WIRE_BYE, &bye, sizeof bye);
-    if (rc != SQ_OK)
-        sq_warn("cannot say goodbye to rank 0: %s", sq_error());
 }

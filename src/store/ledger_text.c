@@ -17,6 +17,7 @@ static const char *const names[SQ_EVENT_COUNT] = {
     [SQ_EVENT_DEATH] = "death",     [SQ_EVENT_QUARANTINE] = "quarantine",
     [SQ_EVENT_BARRIER] = "barrier", [SQ_EVENT_REDUCE] = "reduce",
     [SQ_EVENT_NOTE] = "note",       [SQ_EVENT_REOPEN] = "reopen",
+    [SQ_EVENT_SUSPECT] = "suspect",
 };
 
 const char *sq_event_name(sq_event_kind kind)

@@ -21,13 +21,22 @@ typedef struct entry {
 typedef struct held {
     int phase;
     uint64_t index;
+    int alone;
 } held;
+
+typedef enum { NOTHING, AT, SILENT } promise;
+enum { BATCH = 8 };
 
 typedef struct node {
     held *queue;
     size_t count, capacity;
     int dead, hung, busy, draining;
     held now;
+    sq_notice done[BATCH]; /* not yet reported */
+    int dones;
+    held announced;
+    promise promise;
+    double last_said;
     uint32_t life;
     double began;
 } node;
@@ -127,6 +136,7 @@ int sim_world_create(const sim_setup *setup, sim_world *world)
     for (int p = 0; p < setup->nphase; p++) {
         world->state[p] = calloc(sim_tasks(setup, p) + 1, 1);
         world->deaths[p] = calloc(sim_tasks(setup, p) + 1, 1);
+        world->suspect[p] = calloc(sim_tasks(setup, p) + 1, 1);
         world->hits[p] = calloc(sim_tasks(setup, p) + 1, 1);
     }
     return 1;
@@ -137,6 +147,7 @@ void sim_world_destroy(sim_world *world)
     for (int p = 0; p < 4; p++) {
         free(world->state[p]);
         free(world->deaths[p]);
+        free(world->suspect[p]);
         free(world->hits[p]);
     }
 }
@@ -152,12 +163,46 @@ static void say(sim *s, uint32_t id, sq_notice notice)
                         .notice = notice});
 }
 
+static int same(const held *a, const held *b)
+{
+    return a->phase == b->phase && a->index == b->index;
+}
+
+static void announce(sim *s, uint32_t id, const held *task, size_t after)
+{
+    node *n = &s->nodes[id];
+    int silent = s->setup->batch > 1 && after && !task->alone;
+    n->announced = *task;
+    n->promise = silent ? SILENT : AT;
+    n->last_said = s->now;
+    say(s, id,
+        (sq_notice){.kind = SQ_NOTICE_STARTED,
+                    .phase = task->phase,
+                    .index = task->index,
+                    .silent = silent});
+}
+
+/* Report what is done, and what begins next. */
+static void flush(sim *s, uint32_t id)
+{
+    node *n = &s->nodes[id];
+    if (!n->dones)
+        return;
+    for (int i = 0; i < n->dones; i++)
+        say(s, id, n->done[i]);
+    n->dones = 0;
+    n->promise = NOTHING;
+    if (n->count && s->setup->batch > 1)
+        announce(s, id, &n->queue[0], n->count - 1);
+}
+
 static void begin_next(sim *s, uint32_t id)
 {
     node *n = &s->nodes[id];
     if (n->dead || n->hung || n->busy)
         return;
     if (!n->count) {
+        flush(s, id);
         if (n->draining)
             say(s, id, (sq_notice){.kind = SQ_NOTICE_DRAINED});
         n->draining = 0;
@@ -169,8 +214,9 @@ static void begin_next(sim *s, uint32_t id)
     n->life++;
     n->began = s->now;
     s->result->executions++;
-    say(s, id,
-        (sq_notice){.kind = SQ_NOTICE_STARTED, .phase = n->now.phase, .index = n->now.index});
+    if ((n->promise == NOTHING || !same(&n->announced, &n->now)) &&
+        (n->promise != SILENT || s->now - n->last_said > s->setup->mean_seconds))
+        announce(s, id, &n->now, n->count);
     push(s, (entry){.time = s->now + exponential(s, s->setup->mean_seconds),
                     .kind = TASK_END,
                     .worker = id,
@@ -189,7 +235,11 @@ static void die(sim *s, uint32_t id)
         push(s, (entry){.time = s->now + exponential(s, 1),
                         .kind = TO_RANK0,
                         .worker = id,
-                        .notice = {.kind = SQ_NOTICE_LOST, .worker = id}});
+                        .notice = {.kind = SQ_NOTICE_LOST,
+                                   .worker = id,
+                                   .known = n->busy && chance(s, s->setup->last_words),
+                                   .phase = n->now.phase,
+                                   .index = n->now.index}});
 }
 
 static void task_end(sim *s, uint32_t id)
@@ -212,7 +262,12 @@ static void task_end(sim *s, uint32_t id)
         notice.failure = SQ_FAILURE_INFRA;
     }
     n->busy = 0;
-    say(s, id, notice);
+    if (notice.ok)
+        n->done[n->dones++] = notice;
+    else
+        say(s, id, notice);
+    if (n->dones >= s->setup->batch || n->count <= 1)
+        flush(s, id);
     begin_next(s, id);
 }
 
@@ -227,7 +282,7 @@ static void told(sim *s, uint32_t id, const sq_action *a)
                 n->capacity = n->capacity ? 2 * n->capacity : 16;
                 n->queue = realloc(n->queue, n->capacity * sizeof *n->queue);
             }
-            n->queue[n->count++] = (held){a->phase, a->index + k};
+            n->queue[n->count++] = (held){a->phase, a->index + k, a->alone};
         }
     } else if (a->kind == SQ_ACTION_DRAIN) {
         n->count = 0;
@@ -292,6 +347,10 @@ static sq_status act(sim *s, const sq_action *a, const sq_notice *cause)
     case SQ_ACTION_DEATH:
         s->world->deaths[a->phase][a->index] = (uint8_t)a->count;
         s->result->deaths++;
+        break;
+    case SQ_ACTION_SUSPECT:
+        for (uint64_t k = a->index; k < a->index + a->count; k++)
+            s->world->suspect[a->phase][k] = 1;
         break;
     case SQ_ACTION_PHASE_DONE:
         for (uint64_t i = 0; i < sim_tasks(s->setup, a->phase); i++) {
@@ -397,7 +456,7 @@ static sq_status preload(sim *s)
         for (uint64_t i = 0; i < sim_tasks(s->setup, p) && rc == SQ_OK; i++) {
             if (s->world->state[p][i])
                 rc = sq_scheduler_settle(s->scheduler, p, i, s->world->state[p][i]);
-            else if (s->world->deaths[p][i])
+            else if (s->world->deaths[p][i] || s->world->suspect[p][i])
                 rc = sq_scheduler_add_deaths(s->scheduler, p, i, s->world->deaths[p][i]);
         }
     }

@@ -17,6 +17,9 @@ typedef struct sim_setup {
     double lose, duplicate;      /* probability a message */
     double kill_rate, hang_rate; /* a worker, 1/s */
     double lost_notice;          /* probability that a death is reported */
+    double last_words;           /* and that the task is known by which it died */
+    int batch;                   /* results that a worker reports together; above 1 it begins tasks in
+                                    silence meanwhile */
     double heartbeat;            /* interval of idle and busy workers, s */
     double science, infra; /* share of tasks that always fail; probability of a passing failure */
     uint32_t bad_worker;   /* from 1: a worker whose storage always fails; 0: none */
@@ -35,6 +38,7 @@ typedef struct sim_result {
 typedef struct sim_world {
     uint8_t *state[4];  /* sq_settled of every task, 0 when open */
     uint8_t *deaths[4]; /* as recorded */
+    uint8_t *suspect[4]; /* as recorded: to be taken up by the next execution */
     uint8_t *hits[4];   /* true deaths and hangs during execution */
     const char *broken; /* the invariant that was violated, NULL */
 } sim_world;

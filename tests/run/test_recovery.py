@@ -221,7 +221,8 @@ def weak(top, want):
 
 def deadly_patch(top, want, fast):
     """Quarantined after three deaths, whatever dies with it; all others are done."""
-    for ranks, kind, where in ((1, "segv", "process"), (1, "stack", "process"), (1, "kill", "process"), (1, "kill", "read"), (2, "abort", "process"), (3, "segv", "read")):
+    for ranks, kind, where in ((1, "segv", "process"), (1, "stack", "process"), (1, "kill", "process"), (1, "kill", "read"),
+                               (2, "abort", "process"), (3, "segv", "read"), (3, "kill", "process")):
         what = f"{kind} in {where} at {ranks} ranks"
         folder = f"{top}/deadly-{ranks}-{kind}-{where}"
         v, n = launch(ranks, fast, folder, what, SQ_TEST_TROUBLE=f"{kind}:{where}:0:40")

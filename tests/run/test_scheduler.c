@@ -201,6 +201,8 @@ static void killers_are_quarantined(void **state)
         sim_result sum;
         setup.workers = 6;
         setup.killer = 0.04;
+        setup.batch = (int)(seed % 7);
+        setup.last_words = seed % 3 == 0 ? 0 : 0.5;
         assert_true(sim_world_create(&setup, &world));
         until_complete(&setup, &world, &sum);
         for (int p = 0; p < 2; p++) {
@@ -232,6 +234,8 @@ static sim_setup wild(uint64_t seed)
     setup.infra = 0.1 * (sq_rng_u32(&rng) % 2);
     setup.killer = 0.03 * (sq_rng_u32(&rng) % 3 == 0);
     setup.stop_at = sq_rng_u32(&rng) % 4 ? 0 : 20 * sq_rng_uniform(&rng);
+    setup.batch = 1 + (int)(sq_rng_u32(&rng) % 7);
+    setup.last_words = 0.5 * (sq_rng_u32(&rng) % 2);
     setup.limits.max_range = 1 + sq_rng_u32(&rng) % 10;
     setup.limits.depth = 1 + sq_rng_u32(&rng) % 3;
     setup.limits.deadline = 20 + 40 * sq_rng_uniform(&rng);

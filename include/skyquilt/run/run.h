@@ -34,7 +34,8 @@ typedef struct sq_run_progress {
     double seconds, rate, eta; /* tasks per second, seconds; 0 when unknown */
     double slowest;            /* seconds of the slowest task so far */
     uint64_t slowest_patch;
-    int last; /* the run is over */
+    uint64_t messages; /* that rank 0 received and sent */
+    int last;          /* the run is over */
 } sq_run_progress;
 
 enum { SQ_MAX_PARTS = 9999 };

@@ -12,7 +12,8 @@
  * several times, on another worker if there is one, after a pause that doubles.
  *  - A task during whose execution a worker died or hung is suspected: it runs last and alone on
  * its worker and is quarantined after the given number of deaths. Tasks that only waited on that
- * worker go back to the queue.
+ * worker go back to the queue. A worker of short tasks does not say when it begins each: what it
+ * held is suspected then, and no task is charged with the death.
  *  - When nothing is left to hand out, what waits on a busy worker goes to an idle one, and what
  * runs much longer than usual is issued a second time.
  *
@@ -67,11 +68,12 @@ sq_failure_class sq_failure_class_of(sq_status code);
 
 typedef enum sq_notice_kind {
     SQ_NOTICE_READY,       /* worker: can take tasks */
-    SQ_NOTICE_STARTED,     /* worker, phase, index: execution begins */
+    SQ_NOTICE_STARTED,     /* worker, phase, index: execution begins; silent: others may begin after
+                              it before the next notice */
     SQ_NOTICE_RESULT,      /* worker, phase, index, seconds, ok, failure */
     SQ_NOTICE_HEARTBEAT,   /* worker, holding: tasks that it has and has not reported */
     SQ_NOTICE_DRAINED,     /* worker: has reported all, holds nothing */
-    SQ_NOTICE_LOST,        /* worker: is dead */
+    SQ_NOTICE_LOST,        /* worker: is dead; known: while it executed phase, index */
     SQ_NOTICE_PHASE_READY, /* phase: its file is there; the next one may begin */
     SQ_NOTICE_STOP,        /* drain and end */
     SQ_NOTICE_TICK         /* time passes; expected about once a second */
@@ -86,6 +88,7 @@ typedef struct sq_notice {
     int ok;
     sq_failure_class failure;
     uint64_t holding;
+    int silent, known;
 } sq_notice;
 
 typedef enum sq_action_kind {
@@ -98,6 +101,8 @@ typedef enum sq_action_kind {
     SQ_ACTION_FAIL,   /* the same as failed, with the reason of the present notice */
     SQ_ACTION_DROP,   /* the result of the present notice came too late */
     SQ_ACTION_DEATH,  /* worker, phase, index, count: deaths while executing it, to be recorded */
+    SQ_ACTION_SUSPECT,    /* worker, phase, index, count: it may have executed one of these tasks
+                             when it was lost; to be recorded */
     SQ_ACTION_QUARANTINE, /* phase, index: to be recorded */
     SQ_ACTION_PHASE_DONE, /* phase: all settled; answer with PHASE_READY */
     SQ_ACTION_END         /* outcome */
@@ -139,7 +144,7 @@ typedef struct sq_scheduler_stats {
 sq_status sq_scheduler_create(const sq_phase_plan *phase, int nphase,
                               const sq_scheduler_limits *limits, sq_scheduler **out);
 /* Before the first notice: what an earlier execution settled, deaths that it saw, and where it
- * stands. */
+ * stands. Zero deaths: it is suspected. */
 sq_status sq_scheduler_settle(sq_scheduler *scheduler, int phase, uint64_t index, sq_settled state);
 sq_status sq_scheduler_add_deaths(sq_scheduler *scheduler, int phase, uint64_t index,
                                   uint32_t deaths);

@@ -33,6 +33,8 @@ typedef enum sq_event_kind {
     SQ_EVENT_REOPEN, /* what was said about the task before is void, its deaths too: text = why;
                         attempt = 0 done, 1 failed, 2 quarantined before; count > 0: about every
                         task of the phase, of which rows were done */
+    SQ_EVENT_SUSPECT, /* a rank was lost that may have executed one of `count` tasks in a row: phase,
+                         patch and realisation of the first; text = what is known */
     SQ_EVENT_COUNT
 } sq_event_kind;
 
