@@ -2,6 +2,7 @@
 
 #include <complex.h>
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -11,10 +12,11 @@
  */
 enum { TABLE = 2048 };
 static const double TABLE_END = 6.908755; /* l theta = 1000 */
+static double tables[2][TABLE];
+static pthread_once_t made[2] = {PTHREAD_ONCE_INIT, PTHREAD_ONCE_INIT};
 
 struct sq_mmf {
     sq_mmf_setup setup;
-    double *table[2];
     sq_fftf *fft;
     int64_t pixels, modes;
     double *transfer[SQ_MMF_BANDS];
@@ -112,7 +114,6 @@ void sq_mmf_destroy(sq_mmf *m)
         sq_free(m->mode[b]);
     }
     for (int k = 0; k < 2; k++) {
-        sq_free(m->table[k]);
         sq_free(m->combined[k]);
         sq_free(m->weight[k]);
     }
@@ -230,21 +231,37 @@ sq_status sq_mmf_noise(sq_mmf *m, sq_mmf_power kind, double norm, double smooth,
     return rc;
 }
 
-static sq_status need_table(sq_mmf *m, sq_gas_model shape)
+void sq_mmf_reload(sq_mmf *m, const float *const *map)
 {
-    double *table = NULL;
-    if (m->table[shape])
-        return SQ_OK;
-    sq_status rc = SQ_ALLOC(table, TABLE, "profile");
-    for (int i = 0; rc == SQ_OK && i < TABLE; i++)
-        table[i] = sq_gas_transform(shape, expm1(i * TABLE_END / (TABLE - 1)));
-    m->table[shape] = table;
-    return rc;
+    sq_mmf_load(m, map);
+    combine(m);
+}
+
+static void fill_table(sq_gas_model shape)
+{
+    for (int i = 0; i < TABLE; i++)
+        tables[shape][i] = sq_gas_transform(shape, expm1(i * TABLE_END / (TABLE - 1)));
+}
+
+static void fill_arnaud(void)
+{
+    fill_table(SQ_GAS_ARNAUD);
+}
+
+static void fill_battaglia(void)
+{
+    fill_table(SQ_GAS_BATTAGLIA);
+}
+
+static const double *profile_table(sq_gas_model shape)
+{
+    pthread_once(&made[shape], shape == SQ_GAS_ARNAUD ? fill_arnaud : fill_battaglia);
+    return tables[shape];
 }
 
 static void set_profile(const sq_mmf *m, sq_gas_model shape, double theta, double *profile)
 {
-    const double *table = m->table[shape];
+    const double *table = profile_table(shape);
     for (int l = 0; l <= m->setup.lmax; l++) {
         double x = log1p(l * theta) / TABLE_END * (TABLE - 1);
         int i = (int)x;
@@ -282,9 +299,6 @@ sq_status sq_mmf_filter(sq_mmf *m, sq_gas_model shape, double theta, int deproje
 {
     if (deprojected && !m->deprojects)
         return sq_fail(SQ_ERR_USAGE, "matched filter: no spectrum to deproject was given");
-    sq_status rc = need_table(m, shape);
-    if (rc != SQ_OK)
-        return rc;
     m->last = deprojected != 0;
     set_profile(m, shape, theta, m->profile);
     double inverse = integrate(m, m->profile, m->profile);
@@ -306,7 +320,6 @@ sq_status sq_mmf_response(sq_mmf *m, sq_gas_model shape, double theta, double *o
 {
     sq_status rc = SQ_OK;
     double *other = NULL;
-    SQ_TRY(need_table(m, shape));
     SQ_TRY(SQ_ALLOC(other, m->setup.lmax + 2, "profile"));
     set_profile(m, shape, theta, other);
     *out = m->sigma2 * integrate(m, m->profile, other);

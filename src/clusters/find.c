@@ -135,6 +135,8 @@ static sq_candidate describe(const sq_finder *f, int x, int y)
                       .snr = centre + rise,
                       .snr_fixed = f->fixed[i],
                       .scale = f->scale[i],
+                      .column = x,
+                      .row = y,
                       .y0_error = sigma,
                       .y0_fixed = f->fixed[i] * f->sigma_fixed * noise,
                       .y0_fixed_error = f->sigma_fixed * noise};

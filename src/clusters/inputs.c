@@ -67,36 +67,40 @@ static double high_pass(double l)
 
 /* Sky power between two bands at 150 GHz levels of George et al. 2015 (ApJ 799, 177): D_3000 in
  * uK^2 of Poisson and clustered dust, of radio sources and of the thermal SZ effect. */
-static double foregrounds(const sq_cluster_inputs *in, int i, int j, double l)
+static double foregrounds(double ghz_i, double ghz_j, double l)
 {
     double x = l / 3000, per_d = 2 * M_PI / (l * (l + 1));
-    double dust = sq_cluster_dust(in->ghz[i]) * sq_cluster_dust(in->ghz[j]);
-    double sources = radio(in->ghz[i]) * radio(in->ghz[j]);
-    double sz = sq_cluster_signal(in->ghz[i]) * sq_cluster_signal(in->ghz[j]) /
+    double dust = sq_cluster_dust(ghz_i) * sq_cluster_dust(ghz_j);
+    double sources = radio(ghz_i) * radio(ghz_j);
+    double sz = sq_cluster_signal(ghz_i) * sq_cluster_signal(ghz_j) /
                 pow(sq_cluster_signal(150), 2);
     return per_d * (dust * (9.42 * x * x + 3.37 * pow(x, 0.8)) + sources * x * x + 4 * sz);
+}
+
+sq_status sq_cluster_sky_power(double ghz_i, double ghz_j, int lmax, double *out)
+{
+    sq_status rc = sq_fiducial_spectrum(SQ_LENSED_TT, lmax, out);
+    for (int l = 2; rc == SQ_OK && l <= lmax; l++)
+        out[l] += foregrounds(ghz_i, ghz_j, l);
+    return rc;
 }
 
 static sq_status fill_sky(sq_cluster_inputs *in)
 {
     sq_status rc = SQ_OK;
-    double *cmb = NULL;
     int n = in->nband;
-    SQ_TRY(SQ_ALLOC(cmb, in->lmax + 1, "spectrum"));
-    SQ_TRY(sq_fiducial_spectrum(SQ_LENSED_TT, in->lmax, cmb));
     for (int i = 0; i < n; i++) {
         for (int j = 0; j <= i; j++) {
             double *sky = NULL;
             SQ_TRY(SQ_ALLOC(sky, in->lmax + 1, "sky power"));
             in->sky[i * n + j] = sky;
             SQ_TRY(SQ_ALLOC(in->model[i * n + j], in->lmax + 1, "noise power"));
-            for (int l = 2; l <= in->lmax; l++)
-                sky[l] =
-                    (cmb[l] + foregrounds(in, i, j, l)) * in->transfer[i][l] * in->transfer[j][l];
+            SQ_TRY(sq_cluster_sky_power(in->ghz[i], in->ghz[j], in->lmax, sky));
+            for (int l = 0; l <= in->lmax; l++)
+                sky[l] = l < 2 ? 0 : sky[l] * in->transfer[i][l] * in->transfer[j][l];
         }
     }
 cleanup:
-    sq_free(cmb);
     return rc;
 }
 

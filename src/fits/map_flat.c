@@ -452,16 +452,12 @@ static int beyond_pole(const sq_map *map, box b)
             (double)b.y1 - 1 > high + 0.25);
 }
 
-sq_status sq_map_flat_values(sq_map *map, int plane, sq_map_method method, size_t n,
-                             const double *ra, const double *dec, float *value)
+sq_status sq_map_flat_at(sq_map *map, int plane, sq_map_method method, size_t n, double *x,
+                         const double *y, float *value)
 {
     sq_status rc = SQ_OK;
-    double *x = NULL, *y = NULL;
     size_t *list = NULL, count = 0;
-    SQ_TRY(SQ_ALLOC(x, n, "points"));
-    SQ_TRY(SQ_ALLOC(y, n, "points"));
     SQ_TRY(SQ_ALLOC(list, n, "points"));
-    SQ_TRY(sq_wcs_sky2pix(map->wcs, n, ra, dec, x, y));
     SQ_TRY(sq_input_goto(map->input, map->source[plane].hdu));
     job j = {map, plane, method, x, y, value};
     for (size_t k = 0; k < n; k++) {
@@ -478,8 +474,21 @@ sq_status sq_map_flat_values(sq_map *map, int plane, sq_map_method method, size_
     }
     SQ_TRY(divide(&j, list, count));
 cleanup:
+    sq_free(list);
+    return rc;
+}
+
+sq_status sq_map_flat_values(sq_map *map, int plane, sq_map_method method, size_t n,
+                             const double *ra, const double *dec, float *value)
+{
+    sq_status rc = SQ_OK;
+    double *x = NULL, *y = NULL;
+    SQ_TRY(SQ_ALLOC(x, n, "points"));
+    SQ_TRY(SQ_ALLOC(y, n, "points"));
+    SQ_TRY(sq_wcs_sky2pix(map->wcs, n, ra, dec, x, y));
+    SQ_TRY(sq_map_flat_at(map, plane, method, n, x, y, value));
+cleanup:
     sq_free(x);
     sq_free(y);
-    sq_free(list);
     return rc;
 }

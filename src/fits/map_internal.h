@@ -33,6 +33,9 @@ sq_status sq_map_judge_unit(sq_map *map, int plane, const char *where, const cha
 sq_status sq_map_open_flat(sq_map *map, const sq_map_options *options);
 sq_status sq_map_open_healpix(sq_map *map, int hdu, const sq_map_options *options);
 /* Values as the file has them (NaN: missing). Points are in the map's own frame for HEALPix. */
+/* The same at pixels of the map, 0-based; x is brought into the map. */
+sq_status sq_map_flat_at(sq_map *map, int plane, sq_map_method method, size_t n, double *x,
+                         const double *y, float *value);
 sq_status sq_map_flat_values(sq_map *map, int plane, sq_map_method method, size_t n,
                              const double *ra, const double *dec, float *value);
 sq_status sq_map_healpix_values(sq_map *map, int plane, sq_map_method method, size_t n,

@@ -60,19 +60,26 @@ void sq_spin2_rotate(size_t n, const double *angle, double sign, float *q, float
 
 /* ---- points ---- */
 
-static sq_status values(sq_map *map, int plane, sq_map_method method, size_t n, const double *ra,
-                        const double *dec, float *value, uint8_t *valid)
+/* To the units given out. */
+static void judge(const sq_map *map, int plane, size_t n, float *value, uint8_t *valid)
 {
-    sq_status rc = map->info.nside ? sq_map_healpix_values(map, plane, method, n, ra, dec, value)
-                                   : sq_map_flat_values(map, plane, method, n, ra, dec, value);
     double scale = map->info.plane[plane].scale;
     int weight = map->source[plane].kind == -2;
-    for (size_t k = 0; k < n && rc == SQ_OK; k++) {
+    for (size_t k = 0; k < n; k++) {
         /* A negative inverse variance is none; so is a value beyond float. */
         float scaled = (float)(scale * value[k]);
         valid[k] = isfinite(scaled) && !(weight && scaled < 0);
         value[k] = valid[k] ? scaled : 0;
     }
+}
+
+static sq_status values(sq_map *map, int plane, sq_map_method method, size_t n, const double *ra,
+                        const double *dec, float *value, uint8_t *valid)
+{
+    sq_status rc = map->info.nside ? sq_map_healpix_values(map, plane, method, n, ra, dec, value)
+                                   : sq_map_flat_values(map, plane, method, n, ra, dec, value);
+    if (rc == SQ_OK)
+        judge(map, plane, n, value, valid);
     return rc;
 }
 
@@ -163,12 +170,118 @@ cleanup:
     return rc;
 }
 
+/* Pixels of the map under a mesh of grid pixels, two meshes in one: the corners of cells of STEP
+ * pixels, and their centres, at which interpolation is checked. */
+enum { STEP = 8 };
+static const double TOLERANCE = 0.005; /* pixels of the map */
+
+static sq_status mesh_points(const sq_map *map, const sq_wcs *grid, int columns, int rows,
+                             double shift, double *x, double *y)
+{
+    sq_status rc = SQ_OK;
+    size_t n = (size_t)columns * (size_t)rows;
+    double *ra = NULL, *dec = NULL;
+    SQ_TRY(SQ_ALLOC(ra, n, "mesh"));
+    SQ_TRY(SQ_ALLOC(dec, n, "mesh"));
+    for (size_t k = 0; k < n; k++) {
+        x[k] = ((double)(k % (size_t)columns) + shift) * STEP;
+        y[k] = ((double)(k / (size_t)columns) + shift) * STEP;
+    }
+    SQ_TRY(sq_wcs_pix2sky(grid, n, x, y, ra, dec));
+    SQ_TRY(sq_wcs_sky2pix(map->wcs, n, ra, dec, x, y));
+    /* On a cylinder all of them in the turn of the first. */
+    for (size_t k = 1; k < n && map->period > 0; k++)
+        x[k] -= map->period * floor((x[k] - x[0]) / map->period + 0.5);
+cleanup:
+    sq_free(ra);
+    sq_free(dec);
+    return rc;
+}
+
+static double between(const double *v, int columns, int i, int j, double s, double t)
+{
+    const double *low = v + (size_t)j * (size_t)columns + i, *high = low + columns;
+    return (1 - t) * ((1 - s) * low[0] + s * low[1]) + t * ((1 - s) * high[0] + s * high[1]);
+}
+
+/* Is the mesh exact to the tolerance in the middle of every cell, where it is worst? */
+static int mesh_holds(const double *v, const double *centre, int columns, int rows, double period)
+{
+    for (int j = 0; j < rows - 1; j++) {
+        for (int i = 0; i < columns - 1; i++) {
+            double d =
+                between(v, columns, i, j, 0.5, 0.5) - centre[(size_t)j * (size_t)columns + i];
+            if (!(fabs(period > 0 ? remainder(d, period) : d) < TOLERANCE))
+                return 0;
+        }
+    }
+    return 1;
+}
+
+/* The pixels of the map under all pixels of the grid; *good = 0 where projections bend too much,
+ * near poles and at the seams of maps. */
+static sq_status mesh_pixels(const sq_map *map, const sq_wcs *grid, int nx, int ny, double *x,
+                             double *y, int *good)
+{
+    sq_status rc = SQ_OK;
+    int columns = (nx - 1) / STEP + 2, rows = (ny - 1) / STEP + 2;
+    size_t n = (size_t)columns * (size_t)rows;
+    double *mesh = NULL, *u, *v, *cu, *cv;
+    *good = 0;
+    SQ_TRY(SQ_ALLOC(mesh, 4 * n, "mesh"));
+    u = mesh;
+    v = u + n;
+    cu = v + n;
+    cv = cu + n;
+    SQ_TRY(mesh_points(map, grid, columns, rows, 0, u, v));
+    SQ_TRY(mesh_points(map, grid, columns, rows, 0.5, cu, cv));
+    *good = mesh_holds(u, cu, columns, rows, map->period) && mesh_holds(v, cv, columns, rows, 0);
+    for (int j = 0; j < ny && *good; j++) {
+        for (int i = 0; i < nx; i++) {
+            double s = (double)(i % STEP) / STEP, t = (double)(j % STEP) / STEP;
+            size_t at = (size_t)j * (size_t)nx + (size_t)i;
+            x[at] = between(u, columns, i / STEP, j / STEP, s, t);
+            y[at] = between(v, columns, i / STEP, j / STEP, s, t);
+        }
+    }
+cleanup:
+    sq_free(mesh);
+    return rc;
+}
+
+static sq_status patch_by_mesh(sq_map *map, int plane, const sq_wcs *grid, int nx, int ny,
+                               sq_map_method method, float *out, uint8_t *valid, int *done)
+{
+    sq_status rc = SQ_OK;
+    size_t n = (size_t)nx * (size_t)ny;
+    double *x = NULL, *y = NULL;
+    SQ_TRY(SQ_ALLOC(x, n, "grid"));
+    SQ_TRY(SQ_ALLOC(y, n, "grid"));
+    SQ_TRY(mesh_pixels(map, grid, nx, ny, x, y, done));
+    if (*done) {
+        SQ_TRY(sq_map_flat_at(map, plane, method, n, x, y, out));
+        judge(map, plane, n, out, valid);
+    }
+cleanup:
+    sq_free(x);
+    sq_free(y);
+    return rc;
+}
+
 sq_status sq_map_patch(sq_map *map, int plane, const sq_wcs *grid, int nx, int ny,
                        sq_map_method method, float *out, uint8_t *valid)
 {
     sq_status rc = SQ_OK;
     double *ra = NULL, *dec = NULL;
     size_t n = (size_t)nx * (size_t)ny;
+    int done = 0;
+    SQ_TRY(check_plane(map, plane));
+    if (nx < 1 || ny < 1)
+        return sq_fail(SQ_ERR_USAGE, "grid of %d x %d pixels", nx, ny);
+    if (map->wcs && map->info.frame == 'C' && nx > 2 * STEP && ny > 2 * STEP)
+        SQ_TRY(patch_by_mesh(map, plane, grid, nx, ny, method, out, valid, &done));
+    if (done)
+        return SQ_OK;
     SQ_TRY(SQ_ALLOC(ra, n, "grid"));
     SQ_TRY(SQ_ALLOC(dec, n, "grid"));
     SQ_TRY(grid_sky(grid, nx, ny, 0, ra, dec));

@@ -281,6 +281,9 @@ static sq_status hash_identity(sq_survey *s)
     s->model_hash = sq_hash_bytes("models", 6);
     for (int i = 0; i < s->d.nmodel; i++)
         s->model_hash = sq_hash_combine(s->model_hash, s->d.model[i].hash);
+    static const sq_hash none;
+    if (!sq_hash_equal(s->d.inputs, none))
+        s->model_hash = sq_hash_combine(s->model_hash, s->d.inputs);
     const char *software = sq_survey_software();
     s->identity = sq_hash_combine(s->config_hash, s->model_hash);
     s->identity = sq_hash_combine(s->identity, s->index_hash);
@@ -320,12 +323,13 @@ cleanup:
     return rc;
 }
 
-static sq_status make_instance(sq_survey *s, sq_files *files)
+static sq_status make_instance(sq_survey *s, sq_files *files, int root)
 {
     sq_status rc = SQ_OK;
     const sq_run_config *config = s->config;
     sq_probe_setup setup = sq_run_config_setup(config);
     setup.files = files;
+    setup.root = root;
     SQ_TRY(config->cls->create(config->own, &setup, &s->self));
     SQ_TRY(config->cls->describe(s->self, &s->d));
     SQ_TRY(check_description(s));
@@ -340,9 +344,9 @@ static sq_status make_instances(sq_survey *s, const sq_comm *comm)
     sq_files *files = NULL;
     int root = sq_share_rank(comm) == 0;
     SQ_TRY(sq_share_agree(comm, sq_files_create(!root, &files)));
-    SQ_TRY(sq_share_agree(comm, root ? make_instance(s, files) : SQ_OK));
+    SQ_TRY(sq_share_agree(comm, root ? make_instance(s, files, 1) : SQ_OK));
     SQ_TRY(sq_share_files(comm, files));
-    SQ_TRY(sq_share_agree(comm, root ? SQ_OK : make_instance(s, files)));
+    SQ_TRY(sq_share_agree(comm, root ? SQ_OK : make_instance(s, files, 0)));
 cleanup:
     sq_files_destroy(files);
     return rc;

@@ -57,6 +57,8 @@ void sq_mmf_load(sq_mmf *mmf, const float *const *map);
  * power of a band is zero or not finite. */
 sq_status sq_mmf_noise(sq_mmf *mmf, sq_mmf_power kind, double norm, double smooth,
                        const double *const *model);
+/* Other maps under the noise power as it is: those with clusters, after it was measured without. */
+void sq_mmf_reload(sq_mmf *mmf, const float *const *map);
 /* One scale: theta in rad of the profile `shape` (theta500 or theta200). y0[ny * nx] (may be NULL):
  * the filtered map. *sigma: its predicted noise in a map without window. */
 sq_status sq_mmf_filter(sq_mmf *mmf, sq_gas_model shape, double theta, int deprojected, float *y0,

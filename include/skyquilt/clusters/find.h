@@ -18,7 +18,7 @@ typedef struct sq_candidate {
     double snr_fixed;              /* at the reference scale, at the same place */
     double y0, y0_error;           /* of the scale `scale` */
     double y0_fixed, y0_fixed_error;
-    int scale;
+    int scale, column, row; /* the peak's pixel */
 } sq_candidate;
 
 typedef struct sq_finder sq_finder;

@@ -64,5 +64,8 @@ void sq_cluster_cutout(const sq_flat *flat, int nband, const float *const *map, 
  * K and index 1.75 in the observer's frame. */
 double sq_cluster_signal(double ghz);
 double sq_cluster_dust(double ghz);
+/* Cross power of the sky between two frequencies at l = 0..lmax, in uK^2 steradian before beams:
+ * CMB, dust, radio sources and unresolved clusters. */
+sq_status sq_cluster_sky_power(double ghz_i, double ghz_j, int lmax, double *out);
 
 #endif

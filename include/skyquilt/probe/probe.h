@@ -59,6 +59,7 @@ typedef struct sq_probe_setup {
     double threshold; /* detection probability from which rows are written */
     uint64_t seed;
     const char *folder; /* of the run configuration: relative paths start here */
+    int root; /* 1 on one rank of a job: the one that checks what all would read alike */
     sq_files *files; /* through which `create` reads whole files; gone when it has returned */
 } sq_probe_setup;
 
@@ -91,6 +92,7 @@ typedef struct sq_probe_description {
     int nband; /* TILES: bands that are read, in the order of the cutout's planes */
     char band[SQ_MAX_BANDS][8];
     int allow_missing; /* a tile may lack bands other than its reference */
+    sq_hash inputs; /* identity of maps that tasks read by sections; zeros without */
     int nmodel;
     sq_probe_model model[SQ_MAX_MODELS];
     int ntable;
