@@ -5,8 +5,10 @@
 
 A cutout of 8' stands for its core of 6'. For every target (Mvir > 2e14 Msun, z > 0.25) of the survey's fields the score is
 given against its distance from the edge of its core in the first pass: of that pass alone, and of the mean of two and of
-four passes, weighted by their distances from the edge, as include/skyquilt/clusters/network.h defines. The same for
-the scores at random points, so that the gain in contrast shows. Errors are of the mean.
+four passes, weighted by their distances from the edge, as include/skyquilt/clusters/network.h defines. Grids of several
+random origins are laid over a field, so that every target lies at several depths. The contrast is the mean score of targets over
+that of random points, in units of the scatter of these; the edge loss is what the outermost sixth of the area loses against
+the innermost in units of that difference of means. Errors are of the mean.
 """
 
 import argparse
@@ -23,7 +25,7 @@ from astropy.io import fits
 
 CORE, RIM, SIDE = 12, 2, 32      # pixels of 0.5': core, and what a cutout has around it; pixels of 0.25' of a cutout
 SHIFTS = ((0, 0), (6, 6), (6, 0), (0, 6))
-BINS = np.linspace(0, 3, 7)      # arcmin from the edge of the core
+BINS = 3 * (1 - np.sqrt(1 - np.arange(7) / 6))     # arcmin from the edge of the core, of equal area
 WANTED_MASS, WANTED_REDSHIFT = 2e14, 0.25
 
 
@@ -65,10 +67,10 @@ def score(program, model, images):
             return f["score"][:].reshape(-1)
 
 
-def passes(program, model, maps, x, y):
+def passes(program, model, maps, x, y, origin):
     """Scores [4][n] at points (0-based pixels) and their depths, the distance from the core's edge over half a core."""
     points = np.column_stack([x, y]) + 0.5
-    corners = [np.floor((points + s) / CORE) * CORE - s for s in SHIFTS]
+    corners = [np.floor((points + s - origin) / CORE) * CORE - s + origin for s in SHIFTS]
     depth = [np.minimum(points - c, c + CORE - points).min(1) / (CORE / 2) for c in corners]
     images = np.concatenate([cutouts(maps, c) for c in corners])
     return score(program, model, images).reshape(4, -1), np.maximum(np.stack(depth), 1e-3)
@@ -91,10 +93,14 @@ def measure(a):
     for field in fields:
         maps, halos = read_field(a.survey, field)
         n = maps.shape[1]
-        inside = lambda v: (v > 2 * CORE) & (v < n - 2 * CORE)
+        inside = lambda v: (v > 3 * CORE) & (v < n - 3 * CORE)
         want = (halos["mvir"] > WANTED_MASS) & (halos["z"] > WANTED_REDSHIFT) & inside(halos["x"]) & inside(halos["y"])
-        parts["targets"].append(passes(a.program, a.model, maps, halos["x"][want], halos["y"][want]))
-        parts["random"].append(passes(a.program, a.model, maps, *rng.uniform(2 * CORE, n - 2 * CORE, (2, a.points))))
+        for _ in range(a.grids):
+            origin = rng.uniform(0, CORE, 2)
+            places = {"targets": (halos["x"][want], halos["y"][want]),
+                      "random": rng.uniform(3 * CORE, n - 3 * CORE, (2, a.points))}
+            for name, (x, y) in places.items():
+                parts[name].append(passes(a.program, a.model, maps, x, y, origin))
     result = {"fields": len(fields)}
     for name, rows in parts.items():
         s, d = (np.concatenate(v, 1) for v in zip(*rows))
@@ -132,7 +138,8 @@ def main():
     p.add_argument("model")
     p.add_argument("survey")
     p.add_argument("--program", default="build/skyquilt")
-    p.add_argument("--points", type=int, default=1000, help="random points a field")
+    p.add_argument("--points", type=int, default=300, help="random points a field and grid")
+    p.add_argument("--grids", type=int, default=8, help="origins of the grid of cores, at random")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--json")
     p.add_argument("--plot")

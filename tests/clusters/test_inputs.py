@@ -4,7 +4,8 @@ import sys
 
 import numpy as np
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "..", "tools")]
 from patches import ARCMIN, PIXEL, Patch, run
 
 TOOL = sys.argv[1]
@@ -116,6 +117,8 @@ def test_cutout(patch):
             + b * ((1 - a) * m[:, j[:, None] + 1, i] + a * m[:, j[:, None] + 1, i + 1]))
     want = (want - want.min()) / (want.max() - want.min())
     close("cutout", got, want, 1e-5)
+    import cluster_edges
+    close("cutout of the tool", cluster_edges.cutouts(m, np.array([[x + 2.5, y + 2.5]]))[0], got, 1e-5)
 
 
 def main():
