@@ -16,6 +16,9 @@ static const double POINT = 0.01;    /* arcmin: theta500 of what no beam resolve
 static const double STAMP = 12;      /* arcmin: radius of a source's profile */
 static const double STEP = 0.05;     /* arcmin, of the profile's table */
 static const double DAZZLE = 30;     /* S/N of a source whose core is masked too */
+/* The filter surrounds a deep decrement with rings that look like sources: peaks this close (arcmin)
+ * to one and below this fraction of its S/N are not taken. */
+static const double RINGS = 15, RING_SNR = 0.5;
 enum { PROFILE = 242, RESPONSES = 24, ROUNDS = 2 };
 
 struct cluster_patch {
@@ -241,29 +244,54 @@ static sq_status remember_source(cluster_patch *p, const sq_candidate *c)
     return rc;
 }
 
+static int in_ring(const cluster_patch *p, const sq_candidate *c, int64_t n,
+                   const sq_candidate *decrement)
+{
+    for (int64_t k = 0; k < n; k++) {
+        const sq_candidate *d = &decrement[k];
+        double apart = hypot(c->x - d->x, c->y - d->y) * p->setup.settings->pixel;
+        if (apart < RINGS && c->snr < RING_SNR * d->snr)
+            return 1;
+    }
+    return 0;
+}
+
+/* Peaks of `sign` times the filtered map above an S/N. */
+static sq_status find_peaks(cluster_patch *p, float sign, double sigma, double snr,
+                            sq_candidate **out, int64_t *count)
+{
+    for (int64_t i = 0; i < p->pixels; i++)
+        p->y0[1][i] = sign * p->y0[0][i];
+    sq_finder_add(p->finder, 0, p->y0[1], sigma);
+    return sq_finder_peaks(p->finder, snr, APART / p->setup.settings->pixel, out, count);
+}
+
 /* Find and subtract the sources of one band. */
 static sq_status clean_band(cluster_patch *p, int band, int *found)
 {
     sq_status rc = SQ_OK;
-    sq_candidate *c = NULL;
+    sq_candidate *c = NULL, *decrement = NULL;
     const float *map[] = {p->masked[0]};
-    double theta = POINT * ARCMIN, sigma;
+    double theta = POINT * ARCMIN, sigma, snr = p->setup.settings->source_snr;
     double unit = theta * theta * sq_gas_transform(SQ_GAS_ARNAUD, 0);
-    int64_t count = 0;
+    int64_t count = 0, deep = 0;
     apply_window(p, p->map[band], p->masked[0]);
     sq_mmf_load(p->single[band], map);
     SQ_TRY(sq_mmf_noise(p->single[band], SQ_MMF_DATA, p->norm, 0, NULL));
     SQ_TRY(sq_mmf_filter(p->single[band], SQ_GAS_ARNAUD, theta, 0, p->y0[0], &sigma));
-    sq_finder_add(p->finder, 0, p->y0[0], sigma);
-    SQ_TRY(sq_finder_peaks(p->finder, p->setup.settings->source_snr,
-                           APART / p->setup.settings->pixel, &c, &count));
+    SQ_TRY(find_peaks(p, -1, sigma, snr / RING_SNR, &decrement, &deep));
+    SQ_TRY(find_peaks(p, 1, sigma, snr, &c, &count));
+    *found = 0;
     for (int64_t k = 0; k < count; k++) {
+        if (in_ring(p, &c[k], deep, decrement))
+            continue;
+        (*found)++;
         subtract(p, band, c[k].x, c[k].y, c[k].y0 * unit);
         SQ_TRY(remember_source(p, &c[k]));
     }
-    *found = (int)count;
 cleanup:
     sq_free(c);
+    sq_free(decrement);
     return rc;
 }
 
