@@ -162,6 +162,23 @@ cleanup:
     return rc;
 }
 
+static sq_status add_check(merge *m, const char *name, uint64_t sum)
+{
+    for (size_t i = 0; i < m->nchecks; i++) {
+        if (strcmp(m->check[i].name, name) == 0) {
+            m->check[i].sum += sum;
+            return SQ_OK;
+        }
+    }
+    sq_status rc = SQ_GROW(m->check, m->check_capacity, m->nchecks + 1, "checks");
+    if (rc != SQ_OK)
+        return rc;
+    merge_check *c = &m->check[m->nchecks++];
+    strncpy(c->name, name, sizeof c->name - 1);
+    c->sum = sum;
+    return SQ_OK;
+}
+
 sq_status merge_dataset_create(merge *m, const merge_dataset *set, hid_t *out)
 {
     hsize_t most[3];
@@ -178,6 +195,9 @@ sq_status merge_dataset_create(merge *m, const merge_dataset *set, hid_t *out)
         rc = sq_hdf5_fail(m->partial, set->name);
     if (rc == SQ_OK)
         rc = annotate(m, *out, set);
+    /* Also on ranks that have nothing to write: all ranks list the same checks. */
+    if (rc == SQ_OK)
+        rc = add_check(m, set->name, 0);
     H5Sclose(space);
     H5Tclose(type);
     if (create >= 0)
@@ -201,23 +221,6 @@ static uint64_t sum_box(const merge_dataset *set, const hsize_t *start, const hs
         }
     }
     return sum;
-}
-
-static sq_status add_check(merge *m, const char *name, uint64_t sum)
-{
-    for (size_t i = 0; i < m->nchecks; i++) {
-        if (strcmp(m->check[i].name, name) == 0) {
-            m->check[i].sum += sum;
-            return SQ_OK;
-        }
-    }
-    sq_status rc = SQ_GROW(m->check, m->check_capacity, m->nchecks + 1, "checks");
-    if (rc != SQ_OK)
-        return rc;
-    merge_check *c = &m->check[m->nchecks++];
-    strncpy(c->name, name, sizeof c->name - 1);
-    c->sum = sum;
-    return SQ_OK;
 }
 
 sq_status merge_dataset_write(merge *m, hid_t id, const merge_dataset *set, const hsize_t *start,
