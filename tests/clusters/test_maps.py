@@ -1,0 +1,196 @@
+"""The clusters probe through the whole program, on one sky seen through several projections, and on bad maps.
+
+Clusters of known y0 and theta500 stand in band-limited noise and CMB on a fine plane, from which maps in ZEA and CAR
+are sampled across ra 0, and one over the pole. The profiles are integrated here. Checked: every cluster is found once, with its
+y0, theta500 and position.
+
+Usage: test_maps.py   (environment: SQ_PROGRAM)
+"""
+import os
+import subprocess
+import sys
+import tempfile
+
+import h5py
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from scipy.ndimage import map_coordinates
+from scipy.spatial import cKDTree
+
+PROGRAM = os.environ["SQ_PROGRAM"]
+ENV = dict(os.environ, OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_ALLOW_RUN_AS_ROOT="1",
+           OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_io="romio321", OMPI_MCA_btl="self,vader")
+ARCMIN = np.pi / 180 / 60
+GHZ, FWHM, NOISE = (95, 150, 220), (2.2, 1.6, 1.4), (3.0, 3.0, 8.0)
+FINE, N = 0.25, 1200  # arcmin, pixels
+CENTRE = (0.3, 12.0)
+SCALES, Y0 = (1.0, 2.0, 4.0, 8.0), (6e-4, 4e-4, 3e-4, 3e-4)
+
+
+def signal(ghz):
+    x = ghz / 56.79
+    return 2.7255e6 * (x / np.tanh(x / 2) - 4)
+
+
+def profile(r):
+    """Compton y over its centre at r = theta / theta500: Arnaud et al. 2010, along the line of sight to 5 R500."""
+    def pressure(x):
+        u = 1.177 * x
+        return u ** -0.3081 * (1 + u ** 1.0510) ** ((0.3081 - 5.4905) / 1.0510)
+    t, w = np.polynomial.legendre.leggauss(400)
+    s = 0.5 * (t + 1)
+    out = []
+    for k in np.atleast_1d(r):
+        far = np.sqrt(max(0, 25 - k * k))
+        out.append((0.5 * w * 4 * s ** 3 * far * pressure(np.hypot(k, far * s ** 4))).sum())
+    return np.array(out)
+
+
+def make_sky(rng):
+    """Three bands in uK on a plane of FINE pixels, x to the east, and the clusters' places on it in arcmin."""
+    l = np.hypot(np.fft.fftfreq(N, FINE * ARCMIN)[:, None], np.fft.rfftfreq(N, FINE * ARCMIN)) * 2 * np.pi
+    ln_r = np.linspace(np.log(1e-3), np.log(5), 300)
+    table = profile(np.exp(ln_r)) / profile(0)[0]
+    y, rows = np.zeros((N, N)), []
+    at = (np.arange(N) - (N - 1) / 2) * FINE
+    for j in range(-2, 3):
+        for i in range(-2, 3):
+            k = (i + 2 * j) % 4
+            u, v = 48 * i + rng.uniform(-5, 5), 48 * j + rng.uniform(-5, 5)
+            # The mean over a fine pixel: the centre is cusped.
+            for a in (-0.375, -0.125, 0.125, 0.375):
+                for b in (-0.375, -0.125, 0.125, 0.375):
+                    r = np.hypot(at + a * FINE - u, (at + b * FINE - v)[:, None]) / SCALES[k]
+                    y += Y0[k] / 16 * np.interp(np.log(np.maximum(r, 1e-3)), ln_r, table, right=0)
+            rows.append((u, v, k))
+    spectrum = np.where(l > 2, 2 * np.pi / np.maximum(l, 2) ** 2 * 6000 * np.exp(-(l / 1400) ** 1.25), 0)
+
+    def draw(power):
+        white = np.fft.rfft2(rng.normal(size=(N, N)))
+        return white * np.sqrt(power) / (FINE * ARCMIN)
+    cmb, wave = draw(spectrum), np.fft.rfft2(y) / np.sinc(l * FINE * ARCMIN / 2 / np.pi)
+    maps = []
+    for ghz, fwhm, noise in zip(GHZ, FWHM, NOISE):
+        beam = np.exp(-0.5 * (l * fwhm * ARCMIN / np.sqrt(8 * np.log(2))) ** 2)
+        instrument = draw(np.where(l < 20000, (noise * ARCMIN) ** 2, 0))
+        maps.append(np.fft.irfft2((cmb + wave * signal(ghz)) * beam + instrument, (N, N)))
+    return maps, np.array(rows)
+
+
+def unit(ra, dec):
+    ra, dec = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
+
+
+def frame(centre):
+    ra, dec = np.radians(centre)
+    east = np.array([-np.sin(ra), np.cos(ra), 0])
+    north = np.array([-np.sin(dec) * np.cos(ra), -np.sin(dec) * np.sin(ra), np.cos(dec)])
+    return unit(*centre), east, north
+
+
+def to_plane(ra, dec, centre):
+    """Equal-area offsets in arcmin to the east and north."""
+    p, (c, e, n) = unit(ra, dec), frame(centre)
+    scale = np.sqrt(2 / (1 + np.tensordot(c, p, 1))) / ARCMIN
+    return np.tensordot(e, p, 1) * scale, np.tensordot(n, p, 1) * scale
+
+
+def to_sky(u, v, centre):
+    c, e, n = frame(centre)
+    r = np.hypot(u, v) * ARCMIN
+    along = 1 - r * r / 2
+    across = np.sqrt(1 - r * r / 4) * ARCMIN
+    p = c[:, None] * along + (e[:, None] * u + n[:, None] * v) * across
+    return np.degrees(np.arctan2(p[1], p[0])) % 360, np.degrees(np.arcsin(p[2]))
+
+
+def sample(sky, ra, dec, centre, edge=140):
+    u, v = to_plane(ra, dec, centre)
+    inside = (abs(u) < edge) & (abs(v) < edge)
+    at = [v[inside] / FINE + (N - 1) / 2, u[inside] / FINE + (N - 1) / 2]
+    out = []
+    for plane in sky:
+        m = np.full(ra.shape, np.nan, "f4")
+        m[inside] = map_coordinates(plane, at, order=5)
+        out.append(m)
+    return out
+
+
+def flat_files(folder, name, projection, sky, centre, flip=-1, n=580):
+    w = WCS(naxis=2)
+    w.wcs.ctype = [f"RA---{projection}", f"DEC--{projection}"]
+    w.wcs.cdelt = [flip * 0.5 / 60, 0.5 / 60]
+    w.wcs.crval, w.wcs.crpix = centre, [n / 2 + 0.3, n / 2 - 0.2]
+    if projection == "CAR":
+        w.wcs.crval = [centre[0], 0]
+        w.wcs.crpix = [n / 2 + 0.3, n / 2 - centre[1] * 120]
+    y, x = np.mgrid[:n, :n]
+    ra, dec = w.wcs_pix2world(x, y, 0)
+    for ghz, m in zip(GHZ, sample(sky, ra, dec, centre)):
+        h = w.to_header()
+        h["BUNIT"] = "uK"
+        fits.writeto(os.path.join(folder, f"{name}-{ghz}.fits"), m, h, overwrite=True)
+
+
+def configure(folder, name, maps=None, **more):
+    keys = dict(ghz=list(GHZ), maps=[f"{maps or name}-{g}.fits" for g in GHZ], fwhm=list(FWHM), noise=list(NOISE),
+                pixel_window="false", lmax=14000, scales=list(SCALES), map_pixel=4, min_snr=5)
+    keys.update(more)
+    path = os.path.join(folder, name + ".yaml")
+    with open(path, "w") as f:
+        f.write(f"probe: clusters\noutput: {name}\npatch: {{core: 192, halo: 64}}\nclusters:\n")
+        f.writelines(f"  {k}: {v}\n".replace("'", "") for k, v in keys.items() if v is not None)
+    return path
+
+
+def run(path, ranks=1, code=0):
+    launch = ["mpirun", "-n", str(ranks)] if ranks > 1 else []
+    done = subprocess.run(launch + [PROGRAM, "run", path, "--quiet"], env=ENV, capture_output=True, text=True)
+    assert done.returncode == code, f"{path}: exit code {done.returncode}, not {code}\n{done.stderr[-2000:]}"
+    return done.stderr
+
+
+def read(folder, name, table="clusters"):
+    with h5py.File(os.path.join(folder, name, "release.h5")) as f:
+        return {k: v[:] for k, v in f[table].items()}
+
+
+def find_truth(found, rows, centre, name):
+    """The candidate of each cluster: one, the others within 4' much weaker."""
+    ra, dec = to_sky(rows[:, 0], rows[:, 1], centre)
+    tree = cKDTree(unit(found["ra"], found["dec"]).T)
+    distance, at = tree.query(unit(ra, dec).T)
+    assert (distance / ARCMIN < 0.3).all(), f"{name}: not found: {distance / ARCMIN}"
+    for k, p in enumerate(unit(ra, dec).T):
+        near = tree.query_ball_point(p, 0.5 * ARCMIN)
+        assert len(near) == 1, f"{name}: {len(near)} candidates at one cluster"
+    return at, distance / ARCMIN
+
+
+def check_truth(found, rows, centre, name):
+    at, distance = find_truth(found, rows, centre, name)
+    ratio = found["y0"][at] / np.array(Y0)[rows[:, 2].astype(int)]
+    for k, theta in enumerate(SCALES):
+        m = rows[:, 2] == k
+        mean, error = ratio[m].mean(), ratio[m].std() / np.sqrt(m.sum())
+        print(f"{name}: theta500 {theta}': y0 {mean:.4f} +- {error:.4f}, S/N {found['snr'][at][m].mean():.1f}, "
+              f"{distance[m].mean():.3f}' off, found as {found['theta500'][at][m].mean():.3f}'", flush=True)
+        assert abs(mean - 1) < 0.01 + 2 * error, f"{name}: y0 is biased"
+        assert distance[m].max() < 0.1 and abs(found["theta500"][at][m].mean() / theta - 1) < 0.02
+    return at
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        sky, rows = make_sky(np.random.default_rng(11))
+        flat_files(folder, "zea", "ZEA", sky, CENTRE)
+        flat_files(folder, "car", "CAR", sky, CENTRE, flip=1)
+        for name in ("zea", "car"):
+            run(configure(folder, name))
+            check_truth(read(folder, name), rows, CENTRE, name)
+
+
+if __name__ == "__main__":
+    main()
