@@ -1,14 +1,13 @@
-"""The clusters probe through the whole program, on one sky seen through several projections, and on bad maps.
+"""The clusters probe through the whole program, on one sky in two projections: clusters come back with their y0.
 
 Clusters of known y0 and theta500 stand in band-limited noise and CMB on a fine plane, from which maps in ZEA and CAR
-are sampled across ra 0, and one over the pole. The profiles are integrated here. Checked: every cluster is found once, with its
+are sampled across ra 0. The profiles are integrated here. Checked: every cluster is found once, with its
 y0, theta500 and position.
 
 Usage: test_maps.py   (environment: SQ_PROGRAM)
 """
 import os
 import subprocess
-import sys
 import tempfile
 
 import h5py
