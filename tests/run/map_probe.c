@@ -60,6 +60,9 @@ static const sq_column trial_columns[] = {
 };
 static const sq_schema trials = {
     "trials", "sums of blocks", 2, trial_columns, NULL, NULL, NULL, 0, 0, 1};
+/* All rows from one task, so that one rank alone has some. */
+static const sq_column lone_columns[] = {{"mean", SQ_F64, "mJy", "phot.flux", "of phase 0", 0}};
+static const sq_schema lone = {"lone", "one row", 1, lone_columns, NULL, NULL, NULL, 0, 0, 1};
 static const char *const planes[] = {"signal", "noise"};
 static const sq_map_schema cleaned = {
     "cleaned", "mJy", "phot.flux", "map without its mean", SQ_F32, 2, planes, NX, NY};
@@ -104,8 +107,8 @@ static sq_status describe(void *self, sq_probe_description *out)
         .ny = NY,
         .nphase = 2,
         .phase = {{"peaks", {CORE, HALO, 1}, 1, 1}, {"clean", {2 * CORE, 0, 1}, REALISATIONS, 0}},
-        .ntable = 2,
-        .table = {&peaks, &trials},
+        .ntable = 3,
+        .table = {&peaks, &trials, &lone},
         .nmap = 1,
         .map = {&cleaned},
         .memory = 1 << 20};
@@ -212,6 +215,9 @@ static sq_status clean(const map_probe *p, const sq_task *task, const sq_place *
     int32_t realisation = (int32_t)task->realisation;
     const void *column[] = {&realisation, &sum};
     SQ_TRY(sq_product_rows(product, 1, 1, column));
+    const void *mean[] = {&p->mean};
+    if (place->patch.index == 1 && task->realisation == 0)
+        SQ_TRY(sq_product_rows(product, 2, 1, mean));
 cleanup:
     sq_free(block);
     return rc;
