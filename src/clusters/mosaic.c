@@ -111,37 +111,6 @@ static sq_status choose_weight(cluster_mosaic *m, int band, piece *p)
     return SQ_OK;
 }
 
-/* A circle around a flat map: the points along its border, seen from its centre. */
-static sq_status find_extent(piece *p)
-{
-    enum { N = 16 };
-    sq_status rc = SQ_OK;
-    const sq_map_info *info = sq_map_information(p->map);
-    const sq_wcs *wcs = sq_map_wcs(p->map);
-    double x = 0.5 * (double)(info->nx - 1), y = 0.5 * (double)(info->ny - 1);
-    p->radius = 180;
-    /* Half a sphere and more is everywhere. */
-    if (!wcs || info->scale * info->scale * (double)info->nx * (double)info->ny > 5e7)
-        return SQ_OK;
-    SQ_TRY(sq_wcs_pix2sky(wcs, 1, &x, &y, &p->ra, &p->dec));
-    double far = 0;
-    for (int k = 0; k < 4 * N; k++) {
-        double t = (k % N + 0.5) / N, u = k / N == 0 ? t : k / N == 1 ? 1 : k / N == 2 ? t : 0;
-        double v = k / N == 0 ? 0 : k / N == 1 ? t : k / N == 2 ? 1 : t, ra, dec;
-        x = u * (double)info->nx - 0.5;
-        y = v * (double)info->ny - 0.5;
-        /* A border beyond the projection's sky says nothing of the extent. */
-        if (sq_wcs_pix2sky(wcs, 1, &x, &y, &ra, &dec) != SQ_OK || !isfinite(ra)) {
-            sq_error_clear();
-            return SQ_OK;
-        }
-        far = fmax(far, sq_separation(p->ra, p->dec, ra, dec));
-    }
-    p->radius = far * 1.1 + 1 < 90 ? far * 1.1 + 0.5 : 180;
-cleanup:
-    return rc;
-}
-
 static sq_status open_piece(cluster_mosaic *m, int band, const char *path, const char *weight,
                             int check, piece *p)
 {
@@ -156,7 +125,7 @@ static sq_status open_piece(cluster_mosaic *m, int band, const char *path, const
     if (weight)
         SQ_TRY(open_map(m, weight, NULL, &p->weight));
     SQ_TRY(choose_weight(m, band, p));
-    SQ_TRY(find_extent(p));
+    SQ_TRY(sq_map_extent(p->map, &p->ra, &p->dec, &p->radius));
     if (check)
         SQ_TRY(sq_map_check_unit(p->map, p->plane, NULL));
 cleanup:

@@ -32,6 +32,8 @@ sq_status sq_map_judge_unit(sq_map *map, int plane, const char *where, const cha
                             const char *key, const char *name, const sq_map_options *options);
 sq_status sq_map_open_flat(sq_map *map, const sq_map_options *options);
 sq_status sq_map_open_healpix(sq_map *map, int hdu, const sq_map_options *options);
+/* A point of the map's frame in ICRS, degrees. */
+void sq_map_from_frame(char frame, double lon, double lat, double *ra, double *dec);
 /* Values as the file has them (NaN: missing). Points are in the map's own frame for HEALPix. */
 /* The same at pixels of the map, 0-based; x is brought into the map. */
 sq_status sq_map_flat_at(sq_map *map, int plane, sq_map_method method, size_t n, double *x,

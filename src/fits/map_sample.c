@@ -47,6 +47,20 @@ static void to_frame(char frame, size_t n, const double *ra, const double *dec, 
     }
 }
 
+void sq_map_from_frame(char frame, double lon, double lat, double *ra, double *dec)
+{
+    double v[3], w[3];
+    *ra = lon;
+    *dec = lat;
+    if (frame == 'C')
+        return;
+    const double(*axis)[3] = frame_axes(frame);
+    sq_unit_vector(lon, lat, v);
+    for (int i = 0; i < 3; i++)
+        w[i] = axis[0][i] * v[0] + axis[1][i] * v[1] + axis[2][i] * v[2];
+    sq_from_vector(w, ra, dec);
+}
+
 void sq_spin2_rotate(size_t n, const double *angle, double sign, float *q, float *u)
 {
     for (size_t k = 0; k < n; k++) {

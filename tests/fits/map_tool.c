@@ -85,6 +85,46 @@ static sq_status patch(sq_map_method method, char **arg)
     return rc;
 }
 
+/* The first plane on a grid, and at the same points one by one: the greatest difference. */
+static sq_status mesh(sq_map_method method, char **arg)
+{
+    int nx = atoi(arg[2]), ny = atoi(arg[3]), bad = 0;
+    size_t n = (size_t)nx * (size_t)ny;
+    sq_wcs *grid = turned_grid(atof(arg[0]), atof(arg[1]), nx, ny);
+    double *sky = calloc(4 * n, sizeof *sky), *ra = sky, *dec = ra + n, *x = dec + n, *y = x + n;
+    float *value = calloc(2 * n, sizeof *value), most = 0;
+    uint8_t *valid = calloc(2 * n, 1);
+    for (size_t k = 0; k < n; k++) {
+        x[k] = (double)(k % (size_t)nx);
+        y[k] = (double)(k / (size_t)nx);
+    }
+    sq_status rc = sq_wcs_pix2sky(grid, n, x, y, ra, dec);
+    if (rc == SQ_OK)
+        rc = sq_map_patch(map, 0, grid, nx, ny, method, value, valid);
+    if (rc == SQ_OK)
+        rc = sq_map_sample(map, 0, method, n, ra, dec, value + n, valid + n);
+    for (size_t k = 0; k < n; k++) {
+        bad += valid[k] != valid[n + k];
+        most = fmaxf(most, valid[k] && valid[n + k] ? fabsf(value[k] - value[n + k]) : 0);
+    }
+    if (rc == SQ_OK)
+        printf("%g %d\n", most, bad);
+    sq_wcs_destroy(grid);
+    free(sky);
+    free(value);
+    free(valid);
+    return rc;
+}
+
+static sq_status extent(void)
+{
+    double ra, dec, radius;
+    sq_status rc = sq_map_extent(map, &ra, &dec, &radius);
+    if (rc == SQ_OK)
+        printf("%.6f %.6f %.6f\n", ra, dec, radius);
+    return rc;
+}
+
 /* All planes written again: pixel (x, y) holds 1000 plane + 10 y + x. */
 static sq_status copy(const char *out)
 {
@@ -116,6 +156,10 @@ int main(int argc, char **argv)
             rc = sample(-1, (sq_map_method)atoi(arg[0]), arg[1], arg[2]);
         else if (strcmp(argv[5], "patch_qu") == 0)
             rc = patch((sq_map_method)atoi(arg[0]), arg + 1);
+        else if (strcmp(argv[5], "mesh") == 0)
+            rc = mesh((sq_map_method)atoi(arg[0]), arg + 1);
+        else if (strcmp(argv[5], "extent") == 0)
+            rc = extent();
         else if (strcmp(argv[5], "check") == 0) {
             rc = sq_map_check_unit(map, sq_map_find_plane(map, arg[0]), &rms);
             printf("%.6g\n", rms);

@@ -283,6 +283,46 @@ def healpix_file(path, columns, nside, nested=False, pixel=None, repeat=1, unit=
     t.writeto(path, overwrite=True)
 
 
+class Patches(Base):
+    def test_meshes_are_exact(self):
+        """A grid is sampled through a mesh where that is exact to 0.005 pixels, else point by point."""
+        for projection, ra0, dec0 in (('CAR', 10, 40), ('CEA', 359.9, -30), ('ZEA', 200, 89.5), ('TAN', 0.2, 60),
+                                      ('CAR', 100, 88)):
+            w = wcs_of(projection, ra0, dec0, 300, 240, step=0.05)
+            y, x = np.mgrid[:240, :300]
+            data = (30 * np.sin(x / 4) * np.cos(y / 5)).astype('f4')   # up to 7.5 uK a pixel
+            fits.PrimaryHDU(data, header_of(w)).writeto(self.at('m.fits'), overwrite=True)
+            rc, text = call(self.at('m.fits'), 'mesh', BICUBIC, ra0, dec0, 400, 300)
+            self.assertEqual(rc, 0, text)
+            most, bad = (float(v) for v in text.split())
+            self.assertLess(most, 0.08, projection)
+            self.assertLess(bad, 10, projection)
+
+    def test_extents(self):
+        for projection, ra0, dec0 in (('CAR', 10, 40), ('CEA', 359.9, -30), ('ZEA', 200, 89.5), ('TAN', 0.2, 60)):
+            w = wcs_of(projection, ra0, dec0, 300, 240, step=0.05)
+            fits.PrimaryHDU(np.ones((240, 300), 'f4'), header_of(w)).writeto(self.at('m.fits'), overwrite=True)
+            rc, text = call(self.at('m.fits'), 'extent')
+            ra, dec, radius = (float(v) for v in text.split())
+            x, y = rng.uniform(-.5, 299.5, 2000), rng.uniform(-.5, 239.5, 2000)
+            sky = SkyCoord(*w.all_pix2world(x, y, 0), unit='deg')
+            apart = sky.separation(SkyCoord(ra, dec, unit='deg')).deg
+            self.assertLess(apart.max(), radius)
+            self.assertLess(radius, 1.2 * apart.max() + 0.3)
+        w = wcs_of('CAR', 0, 0, 3600, 1800)
+        fits.PrimaryHDU(np.ones((1800, 3600), 'f4'), header_of(w)).writeto(self.at('sky.fits'))
+        self.assertTrue(call(self.at('sky.fits'), 'extent')[1].endswith(' 180.000000'))
+        nside = 64
+        for frame, ra, dec in (('C', None, 90), ('G', 192.85948, 27.12825)):
+            healpix_file(self.at('h.fits'), {'T': np.ones(4, 'f4')}, nside, pixel=np.arange(4), COORDSYS=frame)
+            got = [float(v) for v in call(self.at('h.fits'), 'extent')[1].split()]
+            self.assertAlmostEqual(got[1], dec, places=4)
+            if ra:
+                self.assertAlmostEqual(got[0], ra, places=4)
+            ring = np.degrees(np.arccos(1 - 1 / (3 * nside**2)))
+            self.assertAlmostEqual(got[2], ring + np.degrees(np.sqrt(np.pi / 3)) / nside, places=3)
+
+
 class Healpix(Base):
     def test_bad(self):
         nside, good = 8, np.ones(768, 'f4')

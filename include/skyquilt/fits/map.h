@@ -58,6 +58,9 @@ const sq_map_info *sq_map_information(const sq_map *map);
 const sq_wcs *sq_map_wcs(const sq_map *map);                /* NULL for HEALPix */
 int sq_map_find_plane(const sq_map *map, const char *name); /* -1 when there is none */
 void sq_map_close(sq_map *map);
+/* A circle around what the map covers: centre in ICRS degrees and radius, 180 for maps of much of
+ * the sky and those whose corners are beyond their projection. */
+sq_status sq_map_extent(const sq_map *map, double *ra, double *dec, double *radius);
 
 /* Values at n points. HEALPix: nearest or bilinear (four neighbours on two rings). Flat: nearest,
  * bilinear or bicubic (Catmull-Rom: Keys 1981, a = -1/2) in pixels, around ra 0 and over the poles
