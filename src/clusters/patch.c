@@ -16,9 +16,7 @@ static const double POINT = 0.01;    /* arcmin: theta500 of what no beam resolve
 static const double STAMP = 12;      /* arcmin: radius of a source's profile */
 static const double STEP = 0.05;     /* arcmin, of the profile's table */
 static const double DAZZLE = 30;     /* S/N of a source whose core is masked too */
-/* The filter surrounds a deep decrement with rings that look like sources: peaks this close (arcmin)
- * to one and below this fraction of its S/N are not taken. */
-static const double RINGS = 15, RING_SNR = 0.5;
+static const double RING = 10;       /* arcmin: how far a cluster reaches in maps of sources */
 enum { PROFILE = 242, RESPONSES = 24, ROUNDS = 2 };
 
 struct cluster_patch {
@@ -244,54 +242,56 @@ static sq_status remember_source(cluster_patch *p, const sq_candidate *c)
     return rc;
 }
 
-static int in_ring(const cluster_patch *p, const sq_candidate *c, int64_t n,
-                   const sq_candidate *decrement)
+/* The least of a map within RING of a candidate. */
+static double deepest(const cluster_patch *p, const float *map, const sq_candidate *c)
 {
-    for (int64_t k = 0; k < n; k++) {
-        const sq_candidate *d = &decrement[k];
-        double apart = hypot(c->x - d->x, c->y - d->y) * p->setup.settings->pixel;
-        if (apart < RINGS && c->snr < RING_SNR * d->snr)
-            return 1;
+    int n = p->flat.nx, reach = (int)(RING / p->setup.settings->pixel);
+    int low = c->row < reach ? 0 : c->row - reach, left = c->column < reach ? 0 : c->column - reach;
+    float least = 0;
+    for (int y = low; y < n && y <= c->row + reach; y++) {
+        for (int x = left; x < n && x <= c->column + reach; x++)
+            least = fminf(least, map[(int64_t)y * n + x]);
     }
-    return 0;
+    return least;
 }
 
-/* Peaks of `sign` times the filtered map above an S/N. */
-static sq_status find_peaks(cluster_patch *p, float sign, double sigma, double snr,
-                            sq_candidate **out, int64_t *count)
+/* The filter of a beam answers to the decrement of a cluster that it resolves with a ring of up to
+ * 0.8 of its depth, and above 217 GHz a cluster is an increment. So a peak is a source when nothing
+ * near it is as deep, in its own band (filtered map and noise) or in those before. */
+static int is_source(const cluster_patch *p, const sq_candidate *c, double sigma)
 {
-    for (int64_t i = 0; i < p->pixels; i++)
-        p->y0[1][i] = sign * p->y0[0][i];
-    sq_finder_add(p->finder, 0, p->y0[1], sigma);
-    return sq_finder_peaks(p->finder, snr, APART / p->setup.settings->pixel, out, count);
+    return c->snr > -deepest(p, p->y0[0], c) / sigma && c->snr > -deepest(p, p->snr, c);
 }
 
-/* Find and subtract the sources of one band. */
-static sq_status clean_band(cluster_patch *p, int band, int *found)
+/* Find and subtract the sources of one band; in the last round, or without any, p->snr becomes the
+ * least S/N of the bands so far. */
+static sq_status clean_band(cluster_patch *p, int band, int last, int *found)
 {
     sq_status rc = SQ_OK;
-    sq_candidate *c = NULL, *decrement = NULL;
+    sq_candidate *c = NULL;
     const float *map[] = {p->masked[0]};
-    double theta = POINT * ARCMIN, sigma, snr = p->setup.settings->source_snr;
+    double theta = POINT * ARCMIN, sigma;
     double unit = theta * theta * sq_gas_transform(SQ_GAS_ARNAUD, 0);
-    int64_t count = 0, deep = 0;
+    int64_t count = 0;
     apply_window(p, p->map[band], p->masked[0]);
     sq_mmf_load(p->single[band], map);
     SQ_TRY(sq_mmf_noise(p->single[band], SQ_MMF_DATA, p->norm, 0, NULL));
     SQ_TRY(sq_mmf_filter(p->single[band], SQ_GAS_ARNAUD, theta, 0, p->y0[0], &sigma));
-    SQ_TRY(find_peaks(p, -1, sigma, snr / RING_SNR, &decrement, &deep));
-    SQ_TRY(find_peaks(p, 1, sigma, snr, &c, &count));
+    sq_finder_add(p->finder, 0, p->y0[0], sigma);
+    SQ_TRY(sq_finder_peaks(p->finder, p->setup.settings->source_snr,
+                           APART / p->setup.settings->pixel, &c, &count));
     *found = 0;
     for (int64_t k = 0; k < count; k++) {
-        if (in_ring(p, &c[k], deep, decrement))
+        if (!is_source(p, &c[k], sigma))
             continue;
         (*found)++;
         subtract(p, band, c[k].x, c[k].y, c[k].y0 * unit);
         SQ_TRY(remember_source(p, &c[k]));
     }
+    for (int64_t i = 0; i < p->pixels && (last || !*found); i++)
+        p->snr[i] = fminf(p->snr[i], (float)(p->y0[0][i] / sigma));
 cleanup:
     sq_free(c);
-    sq_free(decrement);
     return rc;
 }
 
@@ -317,15 +317,30 @@ cleanup:
     return rc;
 }
 
+/* Bands in the order of ascending response to y: those with the deepest decrements first. */
+static void by_depth(const cluster_patch *p, int order[SQ_MMF_BANDS])
+{
+    const double *ghz = p->setup.settings->ghz.value;
+    for (int b = 0; b < p->setup.nband; b++) {
+        int k = b;
+        for (; k > 0 && sq_cluster_signal(ghz[order[k - 1]]) > sq_cluster_signal(ghz[b]); k--)
+            order[k] = order[k - 1];
+        order[k] = b;
+    }
+}
+
 static sq_status take_out_sources(cluster_patch *p)
 {
     sq_status rc = SQ_OK;
+    int order[SQ_MMF_BANDS];
     p->sources = 0;
+    memset(p->snr, 0, (size_t)p->pixels * sizeof *p->snr);
+    by_depth(p, order);
     for (int b = 0; b < p->setup.nband; b++) {
         int found = 1;
         /* The brightest raise the noise in which the others are found. */
         for (int round = 0; round < ROUNDS && found; round++)
-            SQ_TRY(clean_band(p, b, &found));
+            SQ_TRY(clean_band(p, order[b], round == ROUNDS - 1, &found));
     }
     SQ_TRY(mask_brightest(p));
 cleanup:
