@@ -243,45 +243,22 @@ static void ask_network(clusters_probe *p, const sq_candidate *c, cluster_row *r
         row->flags |= CLUSTER_OUT_OF_DOMAIN;
 }
 
-/* Cubic between x[i] and x[i + 1], slopes by differences over both neighbours; t from 0 to 1. */
-static double between(int n, const double *x, const double *y, int i, double t)
-{
-    int before = i > 0 ? i - 1 : i, after = i + 2 < n ? i + 2 : i + 1;
-    double h = x[i + 1] - x[i], left = h * (y[i + 1] - y[before]) / (x[i + 1] - x[before]);
-    double right = h * (y[after] - y[i]) / (x[after] - x[i]), rise = y[i + 1] - y[i];
-    return y[i] + t * (left + t * (3 * rise - 2 * left - right + t * (left + right - 2 * rise)));
-}
-
-/* y0 and theta500, equally likely beforehand in ln theta from the least scale to the greatest: a
- * scale of S/N q has the likelihood exp(q^2 / 2), q interpolated, for a cluster of high S/N tells
- * its size better than the scales stand apart. What the unknown size adds to the errors is in
- * them. */
+/* y0 and theta500 over the scales, equally likely beforehand in ln theta: a scale of S/N q has the
+ * likelihood exp(q^2 / 2). What the unknown size adds to the errors is in them. */
 static void marginalise(const clusters_probe *p, const sq_candidate *c, cluster_row *row)
 {
-    enum { STEPS = 32 };
-    double ln[CLUSTER_SCALES_MAX], snr[CLUSTER_SCALES_MAX], ln_noise[CLUSTER_SCALES_MAX];
-    double q[CLUSTER_SCALES_MAX * STEPS], rise = c->snr / row->by_scale[c->scale], best = 0;
-    double sum = 0, y = 0, yy = 0, t = 0, tt = 0;
-    int n = (p->nscale - 1) * STEPS;
+    double sum = 0, y = 0, yy = 0, t = 0, tt = 0, best = row->by_scale[c->scale];
+    double rise = c->snr / best;
     for (int s = 0; s < p->nscale; s++) {
-        ln[s] = log(p->theta[s] / ARCMIN);
-        snr[s] = rise * row->by_scale[s];
-        ln_noise[s] = log(cluster_patch_sigma(p->patch, s) * row->noise);
-    }
-    for (int k = 0; k < n; k++) {
-        q[k] = between(p->nscale, ln, snr, k / STEPS, (k % STEPS + 0.5) / STEPS);
-        best = fmax(best, q[k]);
-    }
-    for (int k = 0; k < n; k++) {
-        int s = k / STEPS;
-        double part = (k % STEPS + 0.5) / STEPS, size = ln[s] + part * (ln[s + 1] - ln[s]);
-        double noise = exp(between(p->nscale, ln, ln_noise, s, part));
-        double w = q[k] > 0 ? (ln[s + 1] - ln[s]) * exp(0.5 * (q[k] * q[k] - best * best)) : 0;
+        double q = row->by_scale[s], w = exp(0.5 * (q * q - best * best));
+        double noise = cluster_patch_sigma(p->patch, s) * row->noise,
+               ln = log(p->theta[s] / ARCMIN);
+        w = q > 0 ? w : 0;
         sum += w;
-        y += w * q[k] * noise;
-        yy += w * (q[k] * q[k] + 1) * noise * noise;
-        t += w * size;
-        tt += w * size * size;
+        y += w * rise * q * noise;
+        yy += w * (pow(rise * q, 2) + 1) * noise * noise;
+        t += w * ln;
+        tt += w * ln * ln;
     }
     y /= sum;
     t /= sum;
