@@ -112,6 +112,11 @@ static sq_status create(const void *config, const sq_probe_setup *setup, void **
                        "patch: core %d and halo %d: the core must be even and core + 2 halo a "
                        "multiple of 16",
                        p->core, p->halo));
+    if (p->settings->edge > p->halo * p->settings->pixel)
+        SQ_TRY(sq_fail(SQ_ERR_CONFIG,
+                       "clusters: edge: %g arcmin are more than the halo of %d pixels: patches "
+                       "would not meet",
+                       p->settings->edge, p->halo));
     p->nscale = cluster_settings_scales(p->settings, p->theta);
     for (int s = 0; s < p->nscale; s++)
         p->theta[s] *= ARCMIN;

@@ -17,7 +17,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "run"))
 from releases import contents
 
-PROGRAM = sys.argv[1]
+PROGRAM = os.path.abspath(sys.argv[1])
 ENV = dict(os.environ, OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_ALLOW_RUN_AS_ROOT="1",
            OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_io="romio321", OMPI_MCA_btl="self,vader", OMP_NUM_THREADS="1")
 GHZ = (95, 150, 220)
@@ -167,6 +167,7 @@ def rewrite(out, change, bands=(220,)):
 def test_refusals():
     refused("lengths", "clusters: noise: 2 entries for 3 bands", noise=[2, 3])
     refused("no-beam", "clusters: beams: missing", beams=None)
+    refused("edge", "clusters: edge: 17 arcmin", edge=17)
     refused("no-band", "clusters: maps: 2 entries for 3 bands", maps=["zea/field-*-95.fits", "zea/field-*-150.fits"])
     refused("no-map", "nowhere.fits: no such file", maps=["nowhere.fits"] * 3)
     refused("no-beam-file", "none.txt", beams=["none.txt"] * 3, code=1)
