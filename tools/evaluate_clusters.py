@@ -15,6 +15,9 @@ frozen on the validation fields. A method is a column of the table `clusters`; m
     both          snr, cnn_cutout    two thresholds
     combined      probability   the calibrated probability
 
+`tools/evaluate clusters` makes it all from nothing: validation and test skies, a run of each network, and skies that differ
+from those the networks know.
+
 Objects match within 1' (and 2'), one to one, heavier halos first; a target has Mvir > 2e14 Msun and z > 0.25. The cell
 metric is DeepSZ's: cells of 6' on a grid, positive when a target lies in them, scored by their best candidate.
 """
@@ -22,6 +25,8 @@ metric is DeepSZ's: cells of 6' on a grid, positive when a target lies in them, 
 import argparse
 import glob
 import json
+import shutil
+import time
 import os
 import re
 import sys
@@ -32,6 +37,7 @@ from astropy.io import fits
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import cluster_metrics as cm
+import evaluate_common as common
 
 METHODS = {"filter": "snr", "fixed scale": "snr_fixed", "cutouts": "cnn_cutout", "maps": "cnn_target",
            "rank product": "rank_product", "combined": "probability"}
@@ -250,6 +256,11 @@ def evaluate(validation, test, draws=200):
     return result
 
 
+def say_calibration(rows, name):
+    for kind, row in rows.items():
+        print(f"  calibration error of P({kind}), {name}: {row['error'][0]:.4f}+-{row['error'][1]:.4f}", flush=True)
+
+
 def say(result):
     for kind in ("objects", "cells"):
         print(f"{kind}: {result['fields']} fields, {result['area']:.0f} deg^2")
@@ -258,10 +269,88 @@ def say(result):
                                              for k in (*NAMES[:3], "purity", "completeness") if k in row))
     for base, row in result.get("gain", {}).items():
         print(f"  gain over {base:<14}" + "  ".join(f"{k} {v[0]:+.3f}+-{v[1]:.3f}" for k, v in row.items()))
-    for name, row in result["calibration"].items():
-        print(f"  calibration error {name}: {row['error'][0]:.4f}+-{row['error'][1]:.4f}")
+    say_calibration(result["calibration"], "test skies")
     if result["mass"]:
         print("  mass: n {n}, bias {bias:+.3f}, scatter {scatter:.3f}, pull {pull:.2f}".format(**result["mass"]))
+
+
+MODELS = [os.path.join(common.ROOT, "tools", "models", name) for name in ("clusters.onnx", "deepsz.onnx")]
+GHZ, FWHM, NOISE = (95, 150, 220), (1.7, 1.2, 1.0), (2.8, 2.6, 6.6)
+# What a calibration that was frozen elsewhere meets: keys of the simulator.
+OTHER_SKIES = {"Battaglia": {"gas": "battaglia"}, "noise +20%": {"noise_factor": 1.2}, "noise -20%": {"noise_factor": 0.8},
+               "beams +20%": {"fwhm": [round(1.2 * f, 3) for f in FWHM]},
+               "beams -20%": {"fwhm": [round(0.8 * f, 3) for f in FWHM]}, "radio sources twice": {"radio_cluster": 2}}
+TRAINING_SEED_LIMIT = 20000
+
+
+def make_sky(folder, name, seed, fields, models, **keys):
+    """Simulate a survey and run every network over it; gives RELEASE,RELEASE and the survey's folder."""
+    sky, releases = os.path.join(folder, name), []
+    with open(sky + ".yaml", "w") as out:
+        out.write(f"preset: mm\nseed: {seed}\nfields: {fields}\n" + "".join(f"{k}: {v}\n" for k, v in keys.items()))
+    common.run("simulate", sky + ".yaml", "--output", sky, "--quiet", ranks=2)
+    for number, model in enumerate(models):
+        config = f"{sky}-{number}.yaml"
+        with open(config, "w") as out:
+            out.write(f"probe: clusters\nmodel: {model}\nclusters:\n    ghz: {list(GHZ)}\n    maps: "
+                      f"[{', '.join(f'{sky}/field-*-{g}.fits' for g in GHZ)}]\n    beams: "
+                      f"[{', '.join(f'{sky}/beam-{g}.txt' for g in GHZ)}]\n    pixel_window: false\n"
+                      "    map_pixel: 0\n    min_snr: 3.5\n")
+        out = f"{sky}-{number}"
+        common.run("run", config, "--output", out, "--quiet", ranks=3)
+        releases.append(os.path.join(out, "release.h5"))
+    return ",".join(releases), sky
+
+
+def judge(result, others, criteria):
+    """The numbers that are asked for."""
+    objects, cells = result["objects"], result["cells"]
+    best = "combined" if "combined" in objects else "maps"
+    bases = [b for b in ("filter", "fixed scale", "cutouts") if b in objects]
+    base = max(bases, key=lambda b: objects[b]["completeness_at_0.6"][0])
+    value, error = result["gain"][base]["completeness_at_0.6"]
+    criteria.add(f"completeness at purity .60, {best} minus {base}", value, 0.10, error)
+    if "rank product" in objects:
+        value, error = result["gain"]["rank product"]["completeness_at_0.6"]
+        criteria.add(f"completeness at purity .60, {best} minus rank product", value, 0.05, error)
+    criteria.add(f"best F1, cells, {best}", cells[best]["f1"][0], 0.684, cells[best]["f1"][1])
+    for name, skies in (("test skies", result["calibration"]), *others.items()):
+        for kind, row in skies.items():
+            criteria.add(f"calibration error of P({kind}), {name}", row["error"][0],
+                         0.02 if name == "test skies" else 0.04, row["error"][1], least=False)
+
+
+def remake(options):
+    """Everything again, for tools/evaluate."""
+    if options.seed < TRAINING_SEED_LIMIT:
+        raise SystemExit(f"tools/evaluate: seeds below {TRAINING_SEED_LIMIT} belong to training and validation")
+    begin, criteria = time.monotonic(), common.Criteria()
+    models = [options.model] if options.model else [m for m in MODELS if os.path.exists(m)]
+    folder = common.work_folder("evaluate-")
+    try:
+        common.say(f"networks: {', '.join(os.path.basename(m) for m in models)}")
+        # Fields of 81 deg^2 inside their margins: 62 are 5000.
+        validation = load(*make_sky(folder, "validation", 4201, 2 if options.quick else 6, models))
+        test = load(*make_sky(folder, "test", options.seed, 3 if options.quick else 62, models))
+        result = evaluate(validation, test)
+        say(result)
+        others = {}
+        for k, (name, keys) in enumerate(OTHER_SKIES.items() if not options.quick else ()):
+            skies = load(*make_sky(folder, f"other-{k}", options.seed + 1 + k, 4, models[:1], **keys))
+            others[name] = calibration(skies)
+            say_calibration(others[name], name)
+        if not options.model:
+            draw(test, result, os.path.join(common.ROOT, "tools", "results", "clusters.png"))
+        judge(result, others, criteria)
+    finally:
+        if options.keep:
+            common.say(f"kept {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    if not options.model:
+        common.record("clusters", options.seed, criteria, {**result, "other_skies": others}, options.json,
+                      time.monotonic() - begin, options.quick)
+    common.finish(criteria)
 
 
 def main():
