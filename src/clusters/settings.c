@@ -12,8 +12,8 @@ static const char *const gases[] = {"arnaud", "battaglia", NULL};
 static const char *const powers[] = {"data", "model", "larger", NULL};
 
 const sq_config_field cluster_settings_fields[] = {
-    {"ghz", SQ_CONFIG_REALS, AT(ghz), 1, 20, 900, NULL, NULL, "effective frequency of each band"},
-    {"maps", SQ_CONFIG_TEXTS, AT(maps), 1, 0, 0, NULL, NULL,
+    {"ghz", SQ_CONFIG_REALS, AT(ghz), 0, 20, 900, NULL, NULL, "effective frequency of each band"},
+    {"maps", SQ_CONFIG_TEXTS, AT(maps), 0, 0, 0, NULL, NULL,
      "map of each band; a pattern such as sky/field-*-150.fits names several that do not overlap, "
      "or that the first in the order of names wins"},
     {"weights", SQ_CONFIG_TEXTS, AT(weights), 0, 0, 0, NULL, NULL,

@@ -71,7 +71,9 @@ def main(top, make, tiles):
         growth = (many[r] - few[r]) / (tiles - FEW)
         print(f"rank {r}: {few[r] / 1e6:.1f} MB with {FEW} tiles, {many[r] / 1e6:.1f} MB with {tiles}: "
               f"{growth:.0f} bytes a tile")
-        assert growth < BYTES, f"rank {r} holds {growth:.0f} bytes a tile"
+        # Rank 0's scheduler adds a byte a patch, of which such a tile has 272.
+        limit = BYTES + (272 if r == 0 else 0)
+        assert growth < limit, f"rank {r} holds {growth:.0f} bytes a tile"
 
 
 if sys.argv[1] == "--child":
