@@ -282,7 +282,20 @@ static sq_status run_tiles(sq_cluster_network *n, int right, int down)
     return SQ_OK;
 }
 
-static sq_status run_cutouts(sq_cluster_network *n, const float *const *map, int right, int down)
+static int has_wanted(const sq_cluster_network *n, const core *c, const uint8_t *wanted)
+{
+    int left = (int)fmax(0, ceil(c->x - 0.5)), low = (int)fmax(0, ceil(c->y - 0.5));
+    for (int y = low; y < n->flat.ny && y + 0.5 < c->y + n->core; y++) {
+        for (int x = left; x < n->flat.nx && x + 0.5 < c->x + n->core; x++) {
+            if (wanted[(int64_t)y * n->flat.nx + x])
+                return 1;
+        }
+    }
+    return 0;
+}
+
+static sq_status run_cutouts(sq_cluster_network *n, const float *const *map, const uint8_t *wanted,
+                             int right, int down)
 {
     sq_status rc = SQ_OK;
     double rim = 0.5 * (sq_cluster_cutout_side - sq_cluster_cutout_core) / n->net.pixel;
@@ -294,7 +307,7 @@ static sq_status run_cutouts(sq_cluster_network *n, const float *const *map, int
     int columns = (int)floor((n->flat.nx - rim - x0) / n->core);
     for (int k = 0; k < rows * columns; k++) {
         core c = {x0 + n->core * (k % columns), y0 + n->core * (double)(k / columns)};
-        if (c.x >= rim && c.y >= rim) {
+        if (c.x >= rim && c.y >= rim && (!wanted || has_wanted(n, &c, wanted))) {
             /* sq_cluster_cutout counts from the centre of pixel 0. */
             sq_cluster_cutout(&n->flat, n->net.nband, map, c.x - rim - 0.5, c.y - rim - 0.5,
                               n->image + count * size);
@@ -314,7 +327,7 @@ cleanup:
 }
 
 sq_status sq_cluster_network_run(sq_cluster_network *n, const float *const *map,
-                                 const float *const *noise)
+                                 const float *const *noise, const uint8_t *wanted)
 {
     static const int right[] = {0, 1, 1, 0}, down[] = {0, 1, 0, 1};
     int64_t pixels = sq_flat_pixels(&n->flat);
@@ -326,10 +339,12 @@ sq_status sq_cluster_network_run(sq_cluster_network *n, const float *const *map,
         SQ_TRY(sq_cluster_inputs_fill(n->inputs, map, noise));
     for (int p = 0; p < n->passes; p++)
         SQ_TRY(n->inputs ? run_tiles(n, right[p], down[p])
-                         : run_cutouts(n, map, right[p], down[p]));
+                         : run_cutouts(n, map, wanted, right[p], down[p]));
     for (int h = 0; h < n->net.heads; h++) {
         for (int64_t i = 0; i < pixels; i++)
-            n->sum[h * pixels + i] = n->weight[i] > 0 ? n->sum[h * pixels + i] / n->weight[i] : NAN;
+            n->sum[h * pixels + i] = n->weight[i] > 0 && (n->inputs || !wanted || wanted[i])
+                                         ? n->sum[h * pixels + i] / n->weight[i]
+                                         : NAN;
     }
 cleanup:
     return rc;

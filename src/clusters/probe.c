@@ -43,6 +43,7 @@ typedef struct clusters_probe {
     /* On ranks that compute: */
     cluster_patch *patch;
     sq_cluster_network *network;
+    uint8_t *wanted; /* of cutouts: pixels whose scores are asked for */
     /* Of phase 0, for phase 1: */
     double *area;
     float *noise; /* [areas][nscale] */
@@ -57,6 +58,7 @@ static void destroy(void *self)
     if (!p)
         return;
     sq_cluster_network_destroy(p->network);
+    sq_free(p->wanted);
     cluster_patch_destroy(p->patch);
     sq_model_destroy(p->model);
     cluster_masses_destroy(p->masses);
@@ -180,6 +182,8 @@ static sq_status start(void *self)
                                         .passes = whole ? 1 : (int)p->settings->passes,
                                         .tile = (int)p->settings->tile};
     SQ_TRY(sq_cluster_network_create(&network, &p->network));
+    if (p->net.cutouts)
+        SQ_TRY(SQ_ALLOC(p->wanted, (int64_t)p->side * p->side, "pixels"));
 cleanup:
     return rc;
 }
@@ -388,11 +392,26 @@ cleanup:
     return rc;
 }
 
+/* The pixels at which ask_network looks for the score of a cutout. */
+static void mark_candidates(clusters_probe *p)
+{
+    int64_t count;
+    const sq_candidate *c = cluster_patch_candidates(p->patch, &count);
+    memset(p->wanted, 0, (size_t)p->side * (size_t)p->side);
+    for (int64_t k = 0; k < 9 * count; k++) {
+        int x = c[k / 9].column + (int)(k % 3) - 1, y = c[k / 9].row + (int)(k / 3 % 3) - 1;
+        if (x >= 0 && y >= 0 && x < p->side && y < p->side)
+            p->wanted[(int64_t)y * p->side + x] = 1;
+    }
+}
+
 static sq_status run_network(clusters_probe *p, const cluster_input *in, sq_product *product)
 {
     double began = sq_now();
+    if (p->wanted)
+        mark_candidates(p);
     sq_status rc = sq_cluster_network_run(p->network, cluster_patch_maps(p->patch),
-                                          (const float *const *)in->noise);
+                                          (const float *const *)in->noise, p->wanted);
     sq_product_clock(product, SQ_CLOCK_INFER, sq_now() - began);
     return rc;
 }

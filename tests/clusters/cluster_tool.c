@@ -107,9 +107,11 @@ static void run_cutout(const patch *p, char **a, FILE *out)
     give(out, cutout, (size_t)p->bands.nband * SIZE * sizeof(float));
 }
 
+/* With one more argument only the pixels of every so many rows and columns are wanted. */
 static void run_network(const patch *p, char **a, FILE *out)
 {
     sq_model *model;
+    uint8_t *wanted = NULL;
     sq_cluster_network *network;
     sq_cluster_network_setup setup = {
         .bands = p->bands, .precision = SQ_FP32, .passes = atoi(a[1]), .tile = atoi(a[2])};
@@ -117,9 +119,16 @@ static void run_network(const patch *p, char **a, FILE *out)
     need(sq_cluster_net_read(model, a[0], &setup.net), "model");
     setup.model = model;
     need(sq_cluster_network_create(&setup, &network), "network");
+    if (a[3])
+        need(SQ_ALLOC(wanted, p->pixels, "pixels"), "memory");
+    for (int y = 0, nx = p->bands.flat.nx; a[3] && y < p->bands.flat.ny; y += atoi(a[3])) {
+        for (int x = 0; x < nx; x += atoi(a[3]))
+            wanted[y * nx + x] = 1;
+    }
     need(sq_cluster_network_run(network, (const float *const *)p->map,
-                                (const float *const *)p->noise),
+                                (const float *const *)p->noise, wanted),
          "network");
+    sq_free(wanted);
     for (int h = 0; h < setup.net.heads; h++)
         give(out, sq_cluster_network_map(network, h), (size_t)p->pixels * sizeof(float));
     give(out, sq_cluster_network_depth(network), (size_t)p->pixels * sizeof(float));
@@ -167,7 +176,7 @@ int main(int argc, char **argv)
         run_inputs(&p, out);
     else if (strcmp(argv[1], "cutout") == 0 && argc == 9)
         run_cutout(&p, argv + 7, out);
-    else if (strcmp(argv[1], "network") == 0 && argc == 10)
+    else if (strcmp(argv[1], "network") == 0 && (argc == 10 || argc == 11))
         run_network(&p, argv + 7, out);
     else
         die("arguments");

@@ -62,11 +62,12 @@ typedef struct sq_cluster_network sq_cluster_network;
  * passes; several passes without tiles. */
 sq_status sq_cluster_network_create(const sq_cluster_network_setup *setup,
                                     sq_cluster_network **out);
-/* Maps and noise as for sq_cluster_inputs_fill. */
+/* Maps and noise as for sq_cluster_inputs_fill. `wanted`, [ny * nx], is for cutouts: those whose
+ * core holds no pixel that is wanted are left out, and what is not wanted is NaN; NULL: all. */
 sq_status sq_cluster_network_run(sq_cluster_network *network, const float *const *map,
-                                 const float *const *noise);
+                                 const float *const *noise, const uint8_t *wanted);
 /* A head of the last patch, [ny * nx]; head 0 alone for cutouts. Where a cutout would reach over
- * the patch's edge, and there alone, NaN. */
+ * the patch's edge, NaN. */
 const float *sq_cluster_network_map(const sq_cluster_network *network, int head);
 /* How much of a pixel's own context it saw, 0 on the edge of its core to 1 in the middle: the
  * greatest over the passes, [ny * nx]. */
