@@ -25,7 +25,7 @@ def sky(centre, u, v):
 def survey(folder, release, seed, fields=6):
     """Halos on a grid of 12'; candidates of nearly all, with a good score and a noisy one; false ones between."""
     rng = np.random.default_rng(seed)
-    table = {k: [] for k in ("ra", "dec", "snr", "cnn_cutout", "cnn_target", "cnn_ln_mass", "cnn_ln_mass_err",
+    table = {k: [] for k in ("ra", "dec", "snr", "snr_fixed", "cnn_cutout", "cnn_target", "cnn_ln_mass", "cnn_ln_mass_err",
                              "probability", "probability_halo")}
     inside = 0
     for k in range(fields):
@@ -48,7 +48,7 @@ def survey(folder, release, seed, fields=6):
         measured = np.append(ln_mass + rng.normal(0, 0.1, len(u)), rng.normal(-1.2, 0.3, false))
         noisy = measured + rng.normal(0, 0.5, len(measured))
         p = 1 / (1 + np.exp(-17 * measured))
-        rows = {"ra": ra2, "dec": dec2, "snr": 6 * np.exp(noisy), "cnn_cutout": measured + rng.normal(0, 0.4, len(p)),
+        rows = {"ra": ra2, "dec": dec2, "snr": 6 * np.exp(noisy), "snr_fixed": 5 * np.exp(noisy), "cnn_cutout": measured + rng.normal(0, 0.4, len(p)),
                 "cnn_target": measured, "cnn_ln_mass": measured, "cnn_ln_mass_err": np.full(len(p), 0.1),
                 "probability": p, "probability_halo": np.append(np.full(len(u), 0.99), np.full(false, 0.02))}
         for name in table:
@@ -58,6 +58,13 @@ def survey(folder, release, seed, fields=6):
         with h5py.File(path, "w") as f:
             for name, parts in table.items():
                 f["clusters/" + name] = np.concatenate(parts) * (np.nan if name == lacks else 1)
+            n = len(f["clusters/ra"])
+            f["clusters/flags"] = np.where(np.arange(n) % 50 == 0, ec.OUT_OF_DOMAIN, 0) + 2
+    # Another filter's candidates: fewer, and with more noise.
+    with h5py.File(release.split(",")[-1].split("=")[1], "w") as f:
+        for name in ("ra", "dec", "snr"):
+            column = np.concatenate(table[name])[::-1][:-1]
+            f["clusters/" + name] = column * (np.exp(rng.normal(0, 0.5, len(column))) if name == "snr" else 1)
     return inside
 
 
@@ -67,6 +74,7 @@ def main():
         for name, seed in (("validation", 1), ("test", 2)):
             os.mkdir(os.path.join(folder, name))
             release = ",".join(os.path.join(folder, name + k) for k in ("-maps.h5", "-cutouts.h5"))
+            release += ",single=" + os.path.join(folder, name + "-single.h5")
             inside = survey(os.path.join(folder, name), release, seed)
             skies.append(ec.load(release, os.path.join(folder, name)))
         assert abs(skies[1][0]["side"] - 4) < 1e-9 and len(skies[1]) == 6
@@ -78,9 +86,12 @@ def main():
     assert objects["maps"]["completeness_at_0.6"][0] > 0.97 and objects["maps"]["f1"][0] > 0.88
     assert objects["filter"]["f1"][0] < objects["cutouts"]["f1"][0] < objects["maps"]["f1"][0]
     assert objects["rank product"]["f1"][0] > objects["filter"]["f1"][0] and "both" in objects
-    gain, error = result["gain"]["filter"]["completeness_at_0.9"]
+    assert 0.1 < objects["single band"]["f1"][0] < objects["filter"]["f1"][0] - 0.02
+    gain, error = result["gain"]["objects"]["filter"]["completeness_at_0.9"]
     assert gain > 4 * error > 0
-    assert abs(result["gain"]["maps"]["f1"][0]) < 1e-9        # the same order
+    assert abs(result["gain"]["objects"]["maps"]["f1"][0]) < 1e-9        # the same order
+    difference = objects["combined"]["f1"][0] - objects["filter"]["f1"][0]
+    assert abs(result["gain"]["objects"]["filter"]["f1"][0] - difference) < 1e-9
     # A threshold frozen on the validation fields holds on the test fields within the errors.
     purity, error = objects["filter"]["purity_frozen_0.6"]
     assert abs(purity - 0.6) < 5 * error + 0.02, (purity, error)
@@ -88,6 +99,7 @@ def main():
     assert abs(result["cells"]["maps"]["f1"][0] - objects["maps"]["f1"][0]) < 0.05
     # probability was made to be right: P(ln mass > 0) of a measurement with an error of 0.1 (logistic of slope 17).
     assert result["calibration"]["target"]["error"][0] < 0.03
+    assert abs(result["calibration"]["target"]["flagged"] - 0.02) < 0.005
     assert abs(result["mass"]["bias"]) < 0.03 and abs(result["mass"]["scatter"] - 0.1) < 0.02
     heavy = np.array(result["completeness_map"]["completeness"])[-2:, 1:4]
     assert heavy.min() == 1
