@@ -322,7 +322,7 @@ OTHER_SKIES = {"Battaglia": {"gas": "battaglia"}, "noise +20%": {"noise_factor":
                "beams -20%": {"fwhm": [round(0.8 * f, 3) for f in FWHM]}, "radio sources twice": {"radio_cluster": 2}}
 TRAINING_SEED_LIMIT = 20000
 # The layers whose sources decide what a survey and a release hold.
-SKY_LAYERS, RUN_LAYERS = ("base", "fits", "fourier", "sim", "sky"), ("clusters", "nn", "probe", "store")
+SKY_LAYERS, RUN_LAYERS = ("fourier", "sim"), ("clusters", "nn", "sky")
 
 
 class Skies:

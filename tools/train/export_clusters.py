@@ -68,6 +68,8 @@ def export(saved, file):
     net = ClusterNet(len(bands)) if own else DeepSZNet(len(bands))
     net.load_state_dict(saved["average"])
     net.eval()
+    if saved.get("blind"):
+        net.stem.weight.data[:, len(bands):] = 0
     if own:
         side = 128
         inputs = torch.zeros(1, len(bands) + 5, side, side), torch.zeros(1, 2 * len(bands) + 2, side // CELL, side // CELL)

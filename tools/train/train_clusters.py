@@ -42,6 +42,8 @@ class Own:
 
     def loss(self, net, batch, device, autocast):
         image, planes, label = (t.to(device) for t in batch)
+        if self.a.blind:
+            image[:, self.train.nband:] = 0
         with autocast():
             out = net(image.contiguous(memory_format=torch.channels_last), planes)
         rim = 16      # the crop's edge lacks context
@@ -111,7 +113,8 @@ def validate(task, net, device, autocast):
 
 def save(path, task, net, average, optimiser, state):
     torch.save({"kind": task.a.net, "net": net.state_dict(), "average": average.state_dict(), "optimiser":
-                optimiser.state_dict(), "state": state, "ghz": task.train.ghz, "pixel": float(task.train.pixel)},
+                optimiser.state_dict(), "state": state, "ghz": task.train.ghz, "pixel": float(task.train.pixel),
+                "blind": task.a.blind},
                path + ".partial")
     os.replace(path + ".partial", path)
 
@@ -128,6 +131,7 @@ def main():
     p.add_argument("--limit", type=int, default=240, help="fields held in memory")
     p.add_argument("--rate", type=float, default=0.0)
     p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--blind", action="store_true", help="own: without the channels of the matched filter")
     p.add_argument("--bf16", action="store_true")
     p.add_argument("--device", default="cpu", help="cpu or cuda")
     a = p.parse_args()
