@@ -25,7 +25,7 @@ static void help(void)
         "DESCRIPTION\n"
         "    The key `preset` of SKY.yaml says what is simulated: sdss or lsst, optical images; "
         "mm,\n"
-        "    maps of the millimetre sky. Every part of a survey depends on the seed and its place\n"
+        "    maps of the millimetre sky; cmb, boxes of lensed CMB. Every part of a survey depends on the seed and its place\n"
         "    alone, so that the output is the same for any number of ranks. Files that are there\n"
         "    already are kept: each has its final name only when it is complete. DIR/sky.yaml\n"
         "    records the configuration.\n\n"
@@ -50,6 +50,8 @@ static void help(void)
         "    halos (field, x, y, ra, dec, z, m500, m200m, mvir, y0, theta500, velocity) and\n"
         "    sources (field, x, y, ra, dec, flux, alpha, cluster); field-NNN-truth.h5 the same of\n"
         "    one field. Training: --samples fields with network inputs, halos and cutouts.\n\n"
+        "    cmb: training sets of the lensing network: periodic boxes of lensed CMB polarisation\n"
+        "    with noise, the network's inputs and what it is to say.\n\n"
         "OPTIONS\n"
         "    --output DIR      write the survey there\n"
         "    --training FILE   write a training set; one process\n"
@@ -69,9 +71,13 @@ static void help(void)
         "    --halos N         room for so many halos a field (heaviest first)\n"
         "    --cutouts N       cutouts a field\n"
         "    --mass-min MSUN   list halos of a virial mass above this\n"
-        "    --fixed           no field changes the configuration\n");
+        "    --fixed           no field changes the configuration\n"
+        "  Training, cmb\n"
+        "    --fixed           noise, beam and amplitude of SKY.yaml; maps to compare with\n"
+        "    --maximum N       so many of them with a maximum a posteriori map, default 0\n");
     sq_simulate_optical_help();
     sq_simulate_mm_help();
+    sq_simulate_cmb_help();
     printf("\nEXAMPLE\n"
            "    echo 'preset: sdss' > sky.yaml\n"
            "    mpirun -n 4 skyquilt simulate sky.yaml --output sky\n"
@@ -114,7 +120,8 @@ static sq_status option(options *o, const char *name, const char *value)
     } wholes[] = {{"--seed", 0, 1LL << 53, &o->seed},   {"--samples", 1, 1LL << 35, &o->samples},
                   {"--first", 0, 1LL << 35, &o->first}, {"--side", 4, 4096, &o->side},
                   {"--tile", 1, 16, &o->tile},          {"--sources", 1, 1 << 20, &o->sources},
-                  {"--halos", 1, 1 << 20, &o->halos},   {"--cutouts", 0, 1 << 20, &o->cutouts}};
+                  {"--halos", 1, 1 << 20, &o->halos},   {"--cutouts", 0, 1 << 20, &o->cutouts},
+                  {"--maximum", 0, 1 << 20, &o->maximum}};
     for (size_t i = 0; i < sizeof wholes / sizeof *wholes; i++) {
         if (strcmp(name, wholes[i].name) == 0)
             return whole(name, value, wholes[i].low, wholes[i].high, wholes[i].out);
@@ -149,6 +156,7 @@ static sq_status parse(int argc, char **argv, options *o)
                    .margin = -1,
                    .halos = -1,
                    .cutouts = -1,
+                   .maximum = -1,
                    .mass_min = -1};
     for (int i = 1; i < argc; i++) {
         sq_status rc = SQ_OK;
@@ -256,8 +264,9 @@ static sq_status simulate(const options *o, int collective)
         rc = sq_comm_agree(sq_comm_world(), rc);
     if (rc != SQ_OK)
         return rc;
-    return strcmp(preset, "mm") == 0 ? sq_simulate_mm(o, collective)
-                                     : sq_simulate_optical(o, collective);
+    return strcmp(preset, "mm") == 0    ? sq_simulate_mm(o, collective)
+           : strcmp(preset, "cmb") == 0 ? sq_simulate_cmb(o, collective)
+                                        : sq_simulate_optical(o, collective);
 }
 
 int sq_cli_simulate(int argc, char **argv)

@@ -9,7 +9,7 @@
 
 typedef struct sq_simulate_options {
     const char *sky, *output, *training;
-    int64_t seed, samples, first, side, tile, sources, halos, cutouts; /* -1: not given */
+    int64_t seed, samples, first, side, tile, sources, halos, cutouts, maximum; /* -1: not given */
     double limit, min_snr, margin, mass_min;
     int truth_only, fixed, quiet;
 } sq_simulate_options;
@@ -18,9 +18,11 @@ typedef struct sq_simulate_options {
  * called by all ranks after sq_comm_init, for a survey; else a training set by one process. */
 sq_status sq_simulate_optical(const sq_simulate_options *options, int collective);
 sq_status sq_simulate_mm(const sq_simulate_options *options, int collective);
+sq_status sq_simulate_cmb(const sq_simulate_options *options, int collective);
 /* KEYS OF SKY.yaml and what comes with them. */
 void sq_simulate_optical_help(void);
 void sq_simulate_mm_help(void);
+void sq_simulate_cmb_help(void);
 
 /* Make the output folder and write its sky.yaml, or see that the one that is there says the same:
  * files that exist are kept. One rank. */
