@@ -85,22 +85,23 @@ def binned(distance, value):
     return rows
 
 
-def measure(a):
-    rng = np.random.default_rng(a.seed)
+def measure(model, survey, program, grids=8, random=300, seed=1):
+    """Scores and depths in bins; `grids` origins of the grid of cores at random, `random` points a field and grid."""
+    rng = np.random.default_rng(seed)
     parts = {"targets": [], "random": []}
     fields = sorted({int(re.search(r"field-(\d+)-truth", p).group(1))
-                     for p in glob.glob(os.path.join(a.survey, "field-*-truth.h5"))})
+                     for p in glob.glob(os.path.join(survey, "field-*-truth.h5"))})
     for field in fields:
-        maps, halos = read_field(a.survey, field)
+        maps, halos = read_field(survey, field)
         n = maps.shape[1]
         inside = lambda v: (v > 3 * CORE) & (v < n - 3 * CORE)
         want = (halos["mvir"] > WANTED_MASS) & (halos["z"] > WANTED_REDSHIFT) & inside(halos["x"]) & inside(halos["y"])
-        for _ in range(a.grids):
+        for _ in range(grids):
             origin = rng.uniform(0, CORE, 2)
             places = {"targets": (halos["x"][want], halos["y"][want]),
-                      "random": rng.uniform(3 * CORE, n - 3 * CORE, (2, a.points))}
+                      "random": rng.uniform(3 * CORE, n - 3 * CORE, (2, random))}
             for name, (x, y) in places.items():
-                parts[name].append(passes(a.program, a.model, maps, x, y, origin))
+                parts[name].append(passes(program, model, maps, x, y, origin))
     result = {"fields": len(fields)}
     for name, rows in parts.items():
         s, d = (np.concatenate(v, 1) for v in zip(*rows))
@@ -133,6 +134,12 @@ def draw(result, path):
     figure.savefig(path, dpi=150)
 
 
+def say(result):
+    for k in (1, 2, 4):
+        print(f"{k} passes: " + "  ".join(f"{r['mean']:.3f}" if r["mean"] is not None else "-" for r in result[f"targets_{k}"])
+              + f"   edge loss {result[f'edge_loss_{k}']:.3f}, contrast {result[f'contrast_{k}']:.2f}", flush=True)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("model")
@@ -144,10 +151,8 @@ def main():
     p.add_argument("--json")
     p.add_argument("--plot")
     a = p.parse_args()
-    result = measure(a)
-    for k in (1, 2, 4):
-        print(f"{k} passes: " + "  ".join(f"{r['mean']:.3f}" if r["mean"] is not None else "-" for r in result[f"targets_{k}"])
-              + f"   edge loss {result[f'edge_loss_{k}']:.3f}, contrast {result[f'contrast_{k}']:.2f}")
+    result = measure(a.model, a.survey, a.program, a.grids, a.points, a.seed)
+    say(result)
     if a.json:
         with open(a.json, "w") as f:
             json.dump(result, f, indent=1)

@@ -22,8 +22,9 @@ validation fields. A method is a column of the table `clusters`; methods whose c
 from those the networks know.
 
 Objects match within 1' (and 2'), one to one, heavier halos first; a target has Mvir > 2e14 Msun and z > 0.25. The cell
-metric is DeepSZ's: cells of 6' on a grid, positive when a target lies in them, scored by their best candidate. Calibration
-is of candidates that are not flagged as out of the network's domain.
+metric is DeepSZ's: cells of 6' on a grid, positive when a target lies in them, scored by their best candidate. There
+DeepSZ's network also stands as it was meant ("cutouts, own cells"): one cutout centred on each cell, no candidates, over a part
+of the fields. Calibration is of candidates that are not flagged as out of the network's domain.
 """
 
 import argparse
@@ -41,6 +42,7 @@ import numpy as np
 from astropy.io import fits
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import cluster_edges as edges
 import cluster_metrics as cm
 import evaluate_common as common
 
@@ -48,6 +50,7 @@ METHODS = {"single band": "single:snr", "filter": "snr", "fixed scale": "snr_fix
            "rank product": "rank_product", "blind": "blind:cnn_target", "maps": "cnn_target", "combined": "probability"}
 OUT_OF_DOMAIN = 8                # of the column flags
 MARGIN = 30                      # arcmin of a field's edge that do not count
+CELL = 6                         # arcmin
 PURITIES = (0.6, 0.9)
 MASS_EDGES = np.array([1, 1.5, 2, 3, 4, 6, 10]) * 1e14
 REDSHIFT_EDGES = np.array([0.05, 0.25, 0.5, 0.8, 1.2, 2.0])
@@ -134,7 +137,7 @@ def cell_parts(skies, score):
     """A sky each: scores and truth of its cells, and the number of those that hold a target."""
     out = []
     for sky in skies:
-        values, label = cm.cells(*seen(sky, score), 6, sky["centre"], sky["side"])
+        values, label = cm.cells(*seen(sky, score), CELL, sky["centre"], sky["side"])
         out.append((np.maximum(values, -1e30), label, int(label.sum())))      # empty cells come last, together
     return out
 
@@ -305,7 +308,7 @@ def say(result):
     for kind in ("objects", "cells"):
         print(f"{kind}: {result['fields']} fields, {result['area']:.0f} deg^2, {result['targets']} targets")
         for name, row in result[kind].items():
-            print(f"  {name:<14}" + "  ".join(f"{k} {row[k][0]:.3f}+-{row[k][1]:.3f}"
+            print(f"  {name:<18} " + "  ".join(f"{k} {row[k][0]:.3f}+-{row[k][1]:.3f}"
                                              for k in (*NAMES[:3], "purity", "completeness", "f1") if k in row))
         for base, row in result.get("gain", {}).get(kind, {}).items():
             print(f"  gain over {base:<14}" + "  ".join(f"{k} {v[0]:+.3f}+-{v[1]:.3f}" for k, v in row.items()))
@@ -321,6 +324,7 @@ OTHER_SKIES = {"Battaglia": {"gas": "battaglia"}, "noise +20%": {"noise_factor":
                "beams +20%": {"fwhm": [round(1.2 * f, 3) for f in FWHM]},
                "beams -20%": {"fwhm": [round(0.8 * f, 3) for f in FWHM]}, "radio sources twice": {"radio_cluster": 2}}
 TRAINING_SEED_LIMIT = 20000
+OWN_CELLS = 112                  # a side, of each field: a quarter of it
 # The layers whose sources decide what a survey and a release hold.
 SKY_LAYERS, RUN_LAYERS = ("fourier", "sim"), ("clusters", "nn", "sky")
 
@@ -365,6 +369,30 @@ class Skies:
             f"    map_pixel: 0\n    min_snr: 3.5\n    passes: {1 if run == 'deepsz' else 4}\n")
         given = key + sources(RUN_LAYERS) + (digest(model) if model else "")
         return os.path.join(self.make(f"{name}-{run}", text, "run", given)[0], "release.h5")
+
+    def own_cells(self, name, sky, key):
+        """As cell_parts: the network like DeepSZ's over cells of the middle of each field."""
+        path = os.path.join(self.folder, name + "-cells.npz")
+        key = digest(self.models["deepsz"]) + key + sources(("nn",)) + str(OWN_CELLS)
+        if os.path.exists(path):
+            with np.load(path) as f:
+                if str(f["key"]) == key:
+                    return [(s, r, int(r.sum())) for s, r in zip(f["score"], f["label"])]
+        found = []
+        for k in range(len(glob.glob(os.path.join(sky, "field-*-truth.h5")))):
+            maps, halos = edges.read_field(sky, k)
+            core = edges.CORE
+            n = min(OWN_CELLS, maps.shape[1] // core - 2)
+            first = (maps.shape[1] - n * core) // 2
+            corners = first + core * np.stack(np.meshgrid(np.arange(n), np.arange(n)), -1).reshape(-1, 2)
+            label = np.zeros((n + 2, n + 2), bool)
+            want = (halos["mvir"] > cm.WANTED_MASS) & (halos["z"] > cm.WANTED_REDSHIFT)
+            column, row = (np.clip(np.floor((halos[a][want] + 0.5 - first) / core).astype(int) + 1, 0, n + 1) for a in "xy")
+            label[row, column] = True
+            found.append((edges.score(common.PROGRAM, self.models["deepsz"], edges.cutouts(maps, corners.astype(float))),
+                          label[1:-1, 1:-1].ravel()))
+        np.savez(path, key=key, score=[s for s, _ in found], label=[r for _, r in found])
+        return [(s, r, int(r.sum())) for s, r in found]
 
     def load(self, name, seed, fields, side, runs, **keys):
         """The skies of a survey with what all runs over it found."""
@@ -440,6 +468,12 @@ def remake(options):
             runs = ["clusters"] if name.startswith("other") else [*models, "single"]
             found[name] = skies.load(name, seed, fields, side, runs, **keys)
         result = evaluate(found["validation"], found["test"])
+        if "deepsz" in models:
+            seed, fields, side, keys = todo["test"]
+            value, error = cm.bootstrap(measure, skies.own_cells("test", *skies.survey("test", seed, fields, side, **keys)), 200)
+            result["cells"]["cutouts, own cells"] = pairs(NAMES[:3], value, error)
+            result["edge"] = edges.measure(models["deepsz"], os.path.join(folder, "validation"), common.PROGRAM, grids=3)
+            edges.say(result["edge"])
         say(result)
         common.say("\nwith beams")
         beams = evaluate(found["validation-beams"], found["test-beams"])
@@ -448,7 +482,10 @@ def remake(options):
         for name, rows in others.items():
             say_calibration(rows, name)
         if not options.model:
-            draw(found["test"], result, os.path.join(common.ROOT, "tools", "results", "clusters.png"))
+            results = os.path.join(common.ROOT, "tools", "results")
+            draw(found["test"], result, os.path.join(results, "clusters.png"))
+            if "edge" in result:
+                edges.draw(result["edge"], os.path.join(results, "cluster-edges.png"))
         judge(result, beams, others, criteria)
     finally:
         if options.keep or options.folder:
