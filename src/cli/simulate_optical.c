@@ -59,23 +59,29 @@ static sq_status training(const options *o, const sq_sim_optical_config *config)
     return rc;
 }
 
-/* A file has its final name only when complete, and the PSF grid comes last. */
-static int tile_is_there(const sq_sim_optical *sim, int64_t tile, const char *folder)
+/* A file has its final name only when complete; the PSF grid comes last, of cell coadds the last
+ * band. */
+static int tile_is_there(const sq_sim_optical *sim, const sq_sim_optical_config *config,
+                         int64_t tile, const char *folder)
 {
+    const char *const *bands;
     char name[64], path[PATH_MAX];
     struct stat st;
+    int n = sq_sim_optical_bands(config->preset, &bands, NULL);
     sq_sim_optical_tile_name(sim, tile, name);
-    snprintf(path, sizeof path, "%.3900s/%s-psf.fits", folder, name);
+    snprintf(path, sizeof path, "%.3900s/%s-%s.fits", folder, name,
+             config->format == SQ_SIM_CELL_COADD ? bands[n - 1] : "psf");
     return stat(path, &st) == 0;
 }
 
 /* This rank's tiles: every size-th, from its own number on. */
-static sq_status make_tiles(const options *o, sq_sim_optical *sim, int rank, int size)
+static sq_status make_tiles(const options *o, const sq_sim_optical_config *config,
+                            sq_sim_optical *sim, int rank, int size)
 {
     int64_t tiles = sq_sim_optical_tiles(sim);
     double start = sq_now();
     for (int64_t t = rank; t < tiles; t += size) {
-        if (tile_is_there(sim, t, o->output))
+        if (tile_is_there(sim, config, t, o->output))
             continue;
         sq_status rc = sq_sim_optical_write_tile(sim, t, o->output);
         if (rc != SQ_OK)
@@ -97,7 +103,7 @@ static sq_status survey(const options *o, const sq_sim_optical_config *config)
     SQ_TRY_ALL(world, sq_sim_optical_create(config, &sim));
     SQ_TRY_ALL(world, rank == 0 ? sq_simulate_folder(o, sq_sim_optical_fields, config) : SQ_OK);
     if (!o->truth_only)
-        SQ_TRY_ALL(world, make_tiles(o, sim, rank, sq_comm_size(world)));
+        SQ_TRY_ALL(world, make_tiles(o, config, sim, rank, sq_comm_size(world)));
     snprintf(path, sizeof path, "%.3900s/truth.h5", o->output);
     SQ_TRY_ALL(world, rank == 0 ? sq_sim_optical_write_truth(sim, path) : SQ_OK);
 cleanup:

@@ -27,7 +27,22 @@ static const struct {
     {"NOT_CHECKED", SQ_MASK_NOTCHECKED},
     {"NOT_DEBLENDED", SQ_MASK_NOTCHECKED},
     {"UNMASKEDNAN", SQ_MASK_BAD},
+    /* Names of lsst.images. */
+    {"SATURATED", SQ_MASK_SATURATED},
+    {"INTERPOLATED", SQ_MASK_INTERPOLATED},
+    {"COSMIC_RAY", SQ_MASK_COSMIC},
+    {"DETECTION_EDGE", SQ_MASK_EDGE},
+    {"UNMASKED_NAN", SQ_MASK_BAD},
 };
+
+uint32_t sq_afw_plane(const char *name)
+{
+    for (size_t k = 0; k < sizeof known / sizeof known[0]; k++) {
+        if (strcmp(name, known[k].name) == 0)
+            return known[k].bit;
+    }
+    return 0;
+}
 
 typedef struct afw_band {
     sq_band base;
@@ -100,14 +115,13 @@ sq_status sq_afw_unit(const char *header, const char *where, double *out)
 
 /* ---- reading ---- */
 
-/* The variance of the empty sky in a cell: the lower tercile of its pixels' variances, which holds
- * as long as a third of the pixels see little source light. NaN without usable pixels. */
-static float empty_variance(const sq_planes *p, int nx, int x0, int x1, int y0, int y1, float *work)
+float sq_empty_variance(const float *variance, int64_t nx, int x0, int x1, int y0, int y1,
+                        float *work)
 {
     int n = 0;
     for (int y = y0; y < y1; y++) {
         for (int x = x0; x < x1; x++) {
-            float v = p->variance[(size_t)y * nx + x];
+            float v = variance[(size_t)y * nx + x];
             if (isfinite(v))
                 work[n++] = v;
         }
@@ -146,7 +160,7 @@ static sq_status fill_sky_variance(const sq_planes *p, int nx, int ny)
         int y0 = (int)((int64_t)j * ny / cy), y1 = (int)((int64_t)(j + 1) * ny / cy);
         for (int i = 0; i < cx; i++) {
             int x0 = (int)((int64_t)i * nx / cx), x1 = (int)((int64_t)(i + 1) * nx / cx);
-            s.value[j * cx + i] = empty_variance(p, nx, x0, x1, y0, y1, work);
+            s.value[j * cx + i] = sq_empty_variance(p->variance, nx, x0, x1, y0, y1, work);
         }
     }
     fill_gaps(&s);
@@ -176,13 +190,11 @@ static uint32_t unify(const afw_band *b, uint32_t planes)
     return bits;
 }
 
-static void finish_pixels(const afw_band *b, const sq_planes *p, size_t n)
+void sq_afw_finish(const sq_planes *p, size_t n, float unit)
 {
-    float unit = (float)b->unit, square = unit * unit;
     for (size_t i = 0; i < n; i++) {
-        p->mask[i] = unify(b, (uint32_t)b->raw[i]);
         p->image[i] *= unit;
-        p->variance[i] *= square;
+        p->variance[i] *= unit * unit;
         if (!isfinite(p->image[i]) || !isfinite(p->variance[i]) || !(p->variance[i] > 0))
             p->mask[i] |= SQ_MASK_BAD;
         if (p->mask[i] & SQ_MASK_UNUSABLE)
@@ -206,7 +218,9 @@ static sq_status read_band(sq_band *band, int64_t x0, int64_t y0, int nx, int ny
     sq_hasher_add(hasher, out->image, n * sizeof *out->image);
     sq_hasher_add(hasher, b->raw, n * sizeof *b->raw);
     sq_hasher_add(hasher, out->variance, n * sizeof *out->variance);
-    finish_pixels(b, out, n);
+    for (size_t i = 0; i < n; i++)
+        out->mask[i] = unify(b, (uint32_t)b->raw[i]);
+    sq_afw_finish(out, n, (float)b->unit);
     SQ_TRY(fill_sky_variance(out, nx, ny));
     for (int y = 0; y < ny; y++)
         sq_psf_grid_sky_row(b->psf, b->number, y0 + y, x0, nx, out->sky + (size_t)y * nx);
@@ -240,10 +254,7 @@ static sq_status read_planes(afw_band *b, const char *header)
             return sq_fail(SQ_ERR_FORMAT, "%s[%d]: MP_%s: plane %lld of a 32-bit mask",
                            b->image->path, b->hdu[1], name, (long long)plane);
         found = 1;
-        for (size_t k = 0; k < sizeof known / sizeof known[0]; k++) {
-            if (strcmp(name, known[k].name) == 0)
-                b->bit[plane] |= known[k].bit;
-        }
+        b->bit[plane] |= sq_afw_plane(name);
     }
     if (!found)
         return sq_fail(SQ_ERR_FORMAT, "%s[%d]: MP_: the mask does not name its planes",

@@ -105,5 +105,23 @@ sq_status sq_background(int64_t width, int64_t height, int cell, sq_rows_reader 
 sq_status sq_afw_unit(const char *header, const char *where, double *out);
 /* The HDU (0-based) of an Exposure's plane: "IMAGE", "MASK", "VARIANCE". */
 sq_status sq_afw_find(sq_input *input, const char *plane, int *hdu);
+/* The unified bits of a mask plane by its name, 0 where it says nothing about a pixel's use. */
+uint32_t sq_afw_plane(const char *name);
+/* Scale image and variance to nJy; pixels that have no use get NaN and a bit that says so. */
+void sq_afw_finish(const sq_planes *planes, size_t n, float unit);
+/* The variance of the empty sky in a box of a plane: the lower tercile, which holds as long as a
+ * third of the pixels see little source light. NaN without usable pixels; `work` has the box. */
+float sq_empty_variance(const float *variance, int64_t nx, int x0, int x1, int y0, int y1,
+                        float *work);
+
+/* ---- LSST cell coadds ---- */
+/* Whether a primary header says that the file is one. */
+int sq_cell_coadd_is(const char *header);
+/* Band and TRACT-PATCH of a file of any name; 0 when it is no cell coadd. Of one whose tree cannot
+ * be read the band is "?" and the name is the file's. */
+int sq_cell_coadd_name(const char *path, char band[8], char name[SQ_NAME_MAX]);
+/* Tree and index against the band's name and image size: for the index, which reads no pixels. */
+sq_status sq_cell_coadd_check(const sq_tile_band *band);
+sq_status sq_cell_band_open(const sq_tile_band *info, sq_band **out);
 
 #endif

@@ -62,6 +62,8 @@ cleanup:
 
 static sq_status open_shared(sq_exposure *e)
 {
+    if (e->tile.format == SQ_TILE_CELL_COADD)
+        return SQ_OK;
     if (e->tile.format != SQ_TILE_LSST_EXPOSURE)
         return sq_sdss_field_open(&e->tile, &e->field);
     if (!e->tile.psf.path)
@@ -117,8 +119,10 @@ static sq_status open_band(sq_exposure *e, const sq_tile_band *info, slot *s)
         SQ_TRY(sq_input_check(&info->mask));
     if (e->field)
         SQ_TRY(sq_sdss_band_open(&e->tile, info, e->field, &s->band));
-    else
+    else if (e->psf)
         SQ_TRY(sq_afw_band_open(info, e->psf, &s->band));
+    else
+        SQ_TRY(sq_cell_band_open(info, &s->band));
     if (s->band->nx != info->nx || s->band->ny != info->ny)
         return sq_fail(SQ_ERR_CHANGED, "%s: %lld x %lld pixels, %lld x %lld when it was indexed",
                        info->image.path, (long long)s->band->nx, (long long)s->band->ny,

@@ -66,7 +66,7 @@ static sq_status check_sdss_names(const char *where, const char *header, const c
 static sq_status find_image(sq_input *in, sq_tile_format format, int *hdu)
 {
     int naxis = 0, status = 0;
-    if (format == SQ_TILE_LSST_EXPOSURE)
+    if (format >= SQ_TILE_LSST_EXPOSURE)
         return sq_afw_find(in, "IMAGE", hdu);
     fits_get_img_dim(in->fits, &naxis, &status);
     *hdu = naxis == 0 && !status ? 1 : 0; /* a tile-compressed image follows an empty HDU */
@@ -83,7 +83,24 @@ static sq_status keep_wcs(const char *header, const char *where, sq_tile_band *b
     return rc;
 }
 
-static sq_status read_band(const sq_tile *tile, sq_tile_band *band)
+/* Exposures and cell coadds have the same names: the first band's header decides for the tile. */
+static sq_status settle_format(sq_tile *tile, const sq_tile_band *band, const char *primary)
+{
+    sq_tile_format format =
+        sq_cell_coadd_is(primary) ? SQ_TILE_CELL_COADD : SQ_TILE_LSST_EXPOSURE;
+    if (tile->format < SQ_TILE_LSST_EXPOSURE)
+        return SQ_OK;
+    if (band == tile->band)
+        tile->format = format;
+    if (tile->format != format)
+        return sq_fail(SQ_ERR_DATA, "%s[0]: DATAMODL: band %s is a cell coadd and band %s is not",
+                       band->image.path,
+                       format == SQ_TILE_CELL_COADD ? band->name : tile->band->name,
+                       format == SQ_TILE_CELL_COADD ? tile->band->name : band->name);
+    return SQ_OK;
+}
+
+static sq_status read_band(sq_tile *tile, sq_tile_band *band)
 {
     sq_status rc = SQ_OK;
     sq_input *in = NULL;
@@ -92,6 +109,7 @@ static sq_status read_band(const sq_tile *tile, sq_tile_band *band)
     SQ_TRY(sq_input_identity(band->image.path, &band->image));
     SQ_TRY(sq_input_open(band->image.path, SQ_INPUT_HEADERS, &in));
     SQ_TRY(sq_input_header(in, &primary));
+    SQ_TRY(settle_format(tile, band, primary));
     SQ_TRY(find_image(in, tile->format, &hdu));
     SQ_TRY(sq_input_goto(in, hdu));
     SQ_TRY(sq_input_image_size(in, &band->nx, &band->ny));
@@ -99,8 +117,10 @@ static sq_status read_band(const sq_tile *tile, sq_tile_band *band)
     snprintf(where, sizeof where, "%s[%d]", band->image.path, hdu);
     SQ_TRY(check_filter(where, header, band->name));
     SQ_TRY(check_filter(where, primary, band->name));
-    if (tile->format != SQ_TILE_LSST_EXPOSURE)
+    if (tile->format < SQ_TILE_LSST_EXPOSURE)
         SQ_TRY(check_sdss_names(where, header, tile->name, band->name));
+    if (tile->format == SQ_TILE_CELL_COADD)
+        SQ_TRY(sq_cell_coadd_check(band));
     SQ_TRY(keep_wcs(header, where, band));
     sq_cards_text(header, "CHECKSUM", band->image.checksum, sizeof band->image.checksum);
     sq_cards_text(header, "DATASUM", band->image.datasum, sizeof band->image.datasum);
@@ -132,6 +152,13 @@ static sq_status find_corners(sq_tile *tile)
     return rc;
 }
 
+/* One that lies beside a cell coadd is another's. */
+static void drop_side_file(sq_tile *tile)
+{
+    sq_free(tile->psf.path);
+    memset(&tile->psf, 0, sizeof tile->psf);
+}
+
 static sq_status check_parts(const sq_tile *tile)
 {
     static const char *const psf[] = {[SQ_TILE_SDSS_FRAME] = "psField",
@@ -139,7 +166,7 @@ static sq_status check_parts(const sq_tile *tile)
                                       [SQ_TILE_LSST_EXPOSURE] = "PSF side"};
     if (tile->nband < 1 || tile->nband > SQ_MAX_BANDS)
         return sq_fail(SQ_ERR_DATA, "%s: no image", tile->name);
-    if (!tile->psf.path)
+    if (!tile->psf.path && tile->format != SQ_TILE_CELL_COADD)
         return sq_fail(SQ_ERR_DATA, "%s: no %s file", tile->name, psf[tile->format]);
     if (tile->format == SQ_TILE_SDSS_FPC && !tile->calibration.path)
         return sq_fail(SQ_ERR_DATA, "%s: no tsField file", tile->name);
@@ -149,13 +176,16 @@ static sq_status check_parts(const sq_tile *tile)
 sq_status sq_tile_headers(sq_tile *tile)
 {
     sq_status rc = SQ_OK;
-    SQ_TRY(check_parts(tile));
     for (int b = 0; b < tile->nband; b++) {
         sq_free(tile->band[b].wcs_header);
         tile->band[b].wcs_header = NULL;
         SQ_TRY(read_band(tile, &tile->band[b]));
     }
-    SQ_TRY(sq_input_identity(tile->psf.path, &tile->psf));
+    SQ_TRY(check_parts(tile));
+    if (tile->format == SQ_TILE_CELL_COADD)
+        drop_side_file(tile);
+    else
+        SQ_TRY(sq_input_identity(tile->psf.path, &tile->psf));
     if (tile->calibration.path)
         SQ_TRY(sq_input_identity(tile->calibration.path, &tile->calibration));
     SQ_TRY(find_corners(tile));

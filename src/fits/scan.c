@@ -8,7 +8,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "fits/tile.h"
+#include "fits/band.h"
 
 enum { MAX_DEPTH = 32 };
 
@@ -198,6 +198,20 @@ static int read_lsst(const char *path, const char *stem, found *f)
     return 1;
 }
 
+/* A cell coadd of any other name. A folder with the band's name is left out of the key. */
+static int read_cell_coadd(const char *path, found *f)
+{
+    size_t folder = (size_t)(base_name(path) - path);
+    if (!sq_cell_coadd_name(path, f->band, f->name))
+        return 0;
+    if (folder > 2 && path[folder - 3] == '/' && path[folder - 2] == f->band[0])
+        folder -= 2;
+    f->format = SQ_TILE_CELL_COADD;
+    f->part = PART_IMAGE;
+    snprintf(f->key, sizeof f->key, "cell %.*s%s", (int)folder, path, f->name);
+    return 1;
+}
+
 static int recognise(const char *path, found *f)
 {
     char stem[SQ_PATH_MAX];
@@ -208,10 +222,16 @@ static int recognise(const char *path, found *f)
     if (!is_fits(name, &n))
         return 0;
     snprintf(stem, sizeof stem, "%.*s", (int)n, name);
-    return read_sdss(stem, f) || read_lsst(path, stem, f);
+    return read_sdss(stem, f) || read_lsst(path, stem, f) || read_cell_coadd(path, f);
 }
 
 /* ---- grouping ---- */
+
+/* In the order of wavelength, others last. */
+static size_t band_order(const found *f)
+{
+    return strcspn("ugrizy", f->band);
+}
 
 static int by_key(const void *a, const void *b)
 {
@@ -222,8 +242,8 @@ static int by_key(const void *a, const void *b)
     /* The order of the bands is that of wavelength, with frames before fpC. */
     if (order == 0 && x->format != y->format)
         order = x->format < y->format ? -1 : 1;
-    if (order == 0 && x->band[0] != y->band[0])
-        order = strchr("ugrizy", x->band[0]) < strchr("ugrizy", y->band[0]) ? -1 : 1;
+    if (order == 0 && band_order(x) != band_order(y))
+        order = band_order(x) < band_order(y) ? -1 : 1;
     return order ? order : strcmp(x->path, y->path);
 }
 
@@ -370,7 +390,7 @@ sq_status sq_tile_group(const char *const *paths, int count, const char *referen
             last++;
         if (file[k].whole_run)
             table = &file[k];
-        for (int format = SQ_TILE_SDSS_FRAME; format <= SQ_TILE_LSST_EXPOSURE; format++) {
+        for (int format = SQ_TILE_SDSS_FRAME; format <= SQ_TILE_CELL_COADD; format++) {
             SQ_TRY(SQ_GROW(tile, capacity, made + 1, "tiles"));
             sq_tile *t = &tile[made++];
             SQ_TRY(build(file, k, last, (sq_tile_format)format, reference ? reference : "r", t));

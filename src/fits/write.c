@@ -8,17 +8,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "fits/fits_internal.h"
-#include "fits/tile.h"
-
-/* A file being written under a temporary name. `status` is cfitsio's running status. */
-typedef struct writer {
-    const char *path;
-    char partial[SQ_PATH_MAX + 16];
-    fitsfile *fits;
-    int status;
-    const char *what; /* what is being written, for the error */
-} writer;
+#include "fits/writer.h"
 
 /* One's complement sum of a card's 20 big-endian words, in steps of cfitsio's running sum. */
 static uint64_t add_card(uint64_t sum, const char *text, int invert)
@@ -34,9 +24,8 @@ static uint64_t add_card(uint64_t sum, const char *text, int invert)
     return sum;
 }
 
-/* CHECKSUM and DATASUM as cfitsio writes them, but without the date in their comments: equal data
- * makes equal files. The data are summed once: the change of the DATASUM card is added by hand. */
-static void put_checksums(writer *w)
+/* The data are summed once: the change of the DATASUM card is added by hand. */
+void sq_writer_checksums(sq_writer *w)
 {
     unsigned long data, hdu;
     char before[FLEN_CARD], after[FLEN_CARD], text[32];
@@ -55,7 +44,7 @@ static void put_checksums(writer *w)
     fits_update_key(w->fits, TSTRING, "CHECKSUM", text, "of the HDU", &w->status);
 }
 
-static sq_status begin(writer *w, const char *path)
+sq_status sq_writer_begin(sq_writer *w, const char *path)
 {
     memset(w, 0, sizeof *w);
     w->path = path;
@@ -95,8 +84,7 @@ static sq_status flush_folder(const char *path)
     return flush_to_disk(folder, O_DIRECTORY);
 }
 
-/* Close, flush and rename; on any failure so far remove the temporary file and say why. */
-static sq_status finish(writer *w, sq_status rc)
+sq_status sq_writer_finish(sq_writer *w, sq_status rc)
 {
     int hdu = 0;
     if (w->fits) {
@@ -139,7 +127,7 @@ static const struct {
 };
 enum { PLANES = sizeof planes / sizeof planes[0] };
 
-static void put_cards(writer *w, const char *cards)
+void sq_writer_cards(sq_writer *w, const char *cards)
 {
     char card[SQ_CARD + 1];
     for (size_t n = strlen(cards), i = 0; i + SQ_CARD <= n; i += SQ_CARD) {
@@ -150,26 +138,26 @@ static void put_cards(writer *w, const char *cards)
     }
 }
 
-static void put_text(writer *w, const char *key, const char *value, const char *comment)
+void sq_writer_text(sq_writer *w, const char *key, const char *value, const char *comment)
 {
     char copy[FLEN_VALUE];
     snprintf(copy, sizeof copy, "%s", value);
     fits_update_key(w->fits, TSTRING, key, copy, comment, &w->status);
 }
 
-static void start_plane(writer *w, const char *type, int bitpix, int64_t nx, int64_t ny,
+static void start_plane(sq_writer *w, const char *type, int bitpix, int64_t nx, int64_t ny,
                         const char *band, const char *wcs_cards)
 {
     LONGLONG axes[2] = {nx, ny};
     double zero = 0;
     w->what = type;
     fits_create_imgll(w->fits, bitpix, 2, axes, &w->status);
-    put_text(w, "EXTTYPE", type, "what the plane holds");
-    put_text(w, "EXTNAME", type, "");
-    put_text(w, "FILTER", band, "band");
+    sq_writer_text(w, "EXTTYPE", type, "what the plane holds");
+    sq_writer_text(w, "EXTNAME", type, "");
+    sq_writer_text(w, "FILTER", band, "band");
     fits_update_key(w->fits, TDOUBLE, "LTV1", &zero, "parent offset in x", &w->status);
     fits_update_key(w->fits, TDOUBLE, "LTV2", &zero, "parent offset in y", &w->status);
-    put_cards(w, wcs_cards);
+    sq_writer_cards(w, wcs_cards);
 }
 
 static uint32_t to_planes(uint32_t bits)
@@ -182,7 +170,7 @@ static uint32_t to_planes(uint32_t bits)
     return value;
 }
 
-static sq_status put_mask(writer *w, int64_t nx, int64_t ny, const uint32_t *mask)
+static sq_status put_mask(sq_writer *w, int64_t nx, int64_t ny, const uint32_t *mask)
 {
     enum { BITS = 8 };
     int *row = NULL, table[1 << BITS];
@@ -205,16 +193,16 @@ static sq_status put_mask(writer *w, int64_t nx, int64_t ny, const uint32_t *mas
     return rc;
 }
 
-static void start_exposure(writer *w, const char *band)
+static void start_exposure(sq_writer *w, const char *band)
 {
     int version = 2;
     w->what = "primary header";
     fits_create_imgll(w->fits, BYTE_IMG, 0, NULL, &w->status);
     fits_update_key(w->fits, TINT, "EXPINFO_V", &version, "version of the Exposure layout",
                     &w->status);
-    put_text(w, "FILTER", band, "band");
-    put_text(w, "CREATOR", "skyquilt " SQ_VERSION, "");
-    put_checksums(w);
+    sq_writer_text(w, "FILTER", band, "band");
+    sq_writer_text(w, "CREATOR", "skyquilt " SQ_VERSION, "");
+    sq_writer_checksums(w);
 }
 
 sq_status sq_write_exposure(const char *path, const char *band, int64_t nx, int64_t ny,
@@ -223,42 +211,42 @@ sq_status sq_write_exposure(const char *path, const char *band, int64_t nx, int6
 {
     sq_status rc = SQ_OK;
     char *cards = NULL;
-    writer w = {0};
+    sq_writer w = {0};
     if (nx < 1 || ny < 1 || nx > INT32_MAX || ny > INT32_MAX)
         return sq_fail(SQ_ERR_USAGE, "%s: %lld x %lld pixels", path, (long long)nx, (long long)ny);
     SQ_TRY(sq_wcs_to_header(wcs, &cards));
-    SQ_TRY(begin(&w, path));
+    SQ_TRY(sq_writer_begin(&w, path));
     start_exposure(&w, band);
     start_plane(&w, "IMAGE", FLOAT_IMG, nx, ny, band, cards);
-    put_text(&w, "BUNIT", "nJy", "AB zero point 31.4");
+    sq_writer_text(&w, "BUNIT", "nJy", "AB zero point 31.4");
     fits_update_key(w.fits, TDOUBLE, "GAIN", &gain, "electrons per nJy, 0: unknown", &w.status);
     fits_write_img(w.fits, TFLOAT, 1, nx * ny, (float *)image, &w.status);
-    put_checksums(&w);
+    sq_writer_checksums(&w);
     start_plane(&w, "MASK", LONG_IMG, nx, ny, band, cards);
     SQ_TRY(put_mask(&w, nx, ny, mask));
-    put_checksums(&w);
+    sq_writer_checksums(&w);
     start_plane(&w, "VARIANCE", FLOAT_IMG, nx, ny, band, cards);
-    put_text(&w, "BUNIT", "nJy**2", "");
+    sq_writer_text(&w, "BUNIT", "nJy**2", "");
     fits_write_img(w.fits, TFLOAT, 1, nx * ny, (float *)variance, &w.status);
-    put_checksums(&w);
+    sq_writer_checksums(&w);
 cleanup:
-    rc = finish(&w, rc);
+    rc = sq_writer_finish(&w, rc);
     sq_free(cards);
     return rc;
 }
 
 /* ---- PSF side file ---- */
 
-static void put_band_names(writer *w, int nband, const char (*band)[8])
+static void put_band_names(sq_writer *w, int nband, const char (*band)[8])
 {
     for (int b = 0; b < nband; b++) {
         char key[32];
         snprintf(key, sizeof key, "BAND%d", b + 1);
-        put_text(w, key, band[b], "");
+        sq_writer_text(w, key, band[b], "");
     }
 }
 
-static void put_nodes(writer *w, char axis, int nodes, int64_t n)
+static void put_nodes(sq_writer *w, char axis, int nodes, int64_t n)
 {
     for (int k = 0; k < nodes; k++) {
         char key[32];
@@ -273,17 +261,17 @@ sq_status sq_write_psf_grid(const char *path, int nband, const char (*band)[8], 
                             const float *sky)
 {
     sq_status rc = SQ_OK;
-    writer w = {0};
+    sq_writer w = {0};
     LONGLONG axes[5] = {side, side, nodes_x, nodes_y, nband}, size[2] = {nx, ny};
     if (nband < 1 || nband > SQ_MAX_BANDS || nodes_x < 1 || nodes_y < 1 || nodes_x > 999 ||
         nodes_y > 999 || side < 1 || side % 2 == 0 || nx < 1 || ny < 1)
         return sq_fail(SQ_ERR_USAGE, "%s: PSF grid of %d bands, %d x %d nodes, side %d", path,
                        nband, nodes_x, nodes_y, side);
-    SQ_TRY(begin(&w, path));
+    SQ_TRY(sq_writer_begin(&w, path));
     w.what = "PSF";
     fits_create_imgll(w.fits, FLOAT_IMG, 5, axes, &w.status);
-    put_text(&w, "PSFGRID", "1", "PSF images [band][node_y][node_x][side][side]");
-    put_text(&w, "CREATOR", "skyquilt " SQ_VERSION, "");
+    sq_writer_text(&w, "PSFGRID", "1", "PSF images [band][node_y][node_x][side][side]");
+    sq_writer_text(&w, "CREATOR", "skyquilt " SQ_VERSION, "");
     fits_update_key(w.fits, TLONGLONG, "TILE_NX", &size[0], "pixels of the tile", &w.status);
     fits_update_key(w.fits, TLONGLONG, "TILE_NY", &size[1], "", &w.status);
     put_band_names(&w, nband, band);
@@ -291,15 +279,15 @@ sq_status sq_write_psf_grid(const char *path, int nband, const char (*band)[8], 
     put_nodes(&w, 'Y', nodes_y, ny);
     LONGLONG count = axes[0] * axes[1] * axes[2] * axes[3] * axes[4];
     fits_write_img(w.fits, TFLOAT, 1, count, (float *)psf, &w.status);
-    put_checksums(&w);
+    sq_writer_checksums(&w);
     w.what = "SKY";
     fits_create_imgll(w.fits, FLOAT_IMG, 3, axes + 2, &w.status);
-    put_text(&w, "EXTNAME", "SKY", "subtracted sky level at the nodes");
-    put_text(&w, "BUNIT", "nJy", "a pixel");
+    sq_writer_text(&w, "EXTNAME", "SKY", "subtracted sky level at the nodes");
+    sq_writer_text(&w, "BUNIT", "nJy", "a pixel");
     fits_write_img(w.fits, TFLOAT, 1, axes[2] * axes[3] * axes[4], (float *)sky, &w.status);
-    put_checksums(&w);
+    sq_writer_checksums(&w);
 cleanup:
-    return finish(&w, rc);
+    return sq_writer_finish(&w, rc);
 }
 
 /* ---- maps ---- */
@@ -309,25 +297,25 @@ sq_status sq_write_map(const char *path, const sq_wcs *wcs, int64_t nx, int64_t 
 {
     sq_status rc = SQ_OK;
     char *cards = NULL;
-    writer w = {0};
+    sq_writer w = {0};
     LONGLONG axes[2] = {nx, ny};
     if (nx < 1 || ny < 1 || nx > INT32_MAX || ny > INT32_MAX || nplane < 1)
         return sq_fail(SQ_ERR_USAGE, "%s: map of %d planes, %lld x %lld pixels", path, nplane,
                        (long long)nx, (long long)ny);
     SQ_TRY(sq_wcs_to_header(wcs, &cards));
-    SQ_TRY(begin(&w, path));
+    SQ_TRY(sq_writer_begin(&w, path));
     for (int k = 0; k < nplane; k++) {
         w.what = name[k];
         fits_create_imgll(w.fits, FLOAT_IMG, 2, axes, &w.status);
-        put_text(&w, "EXTNAME", name[k], "");
-        put_text(&w, "BUNIT", unit[k], "");
-        put_text(&w, "POLCCONV", "IAU", "position angles from north through east");
-        put_cards(&w, cards);
+        sq_writer_text(&w, "EXTNAME", name[k], "");
+        sq_writer_text(&w, "BUNIT", unit[k], "");
+        sq_writer_text(&w, "POLCCONV", "IAU", "position angles from north through east");
+        sq_writer_cards(&w, cards);
         fits_write_img(w.fits, TFLOAT, 1, nx * ny, (float *)data + k * nx * ny, &w.status);
-        put_checksums(&w);
+        sq_writer_checksums(&w);
     }
 cleanup:
-    rc = finish(&w, rc);
+    rc = sq_writer_finish(&w, rc);
     sq_free(cards);
     return rc;
 }
@@ -364,7 +352,7 @@ static int column_type(char type, const char **form, size_t *size)
     }
 }
 
-static sq_status put_columns(writer *w, int ncolumn, const sq_fits_column *column)
+static sq_status put_columns(sq_writer *w, int ncolumn, const sq_fits_column *column)
 {
     for (int c = 0; c < ncolumn; c++) {
         const char *form;
@@ -377,13 +365,13 @@ static sq_status put_columns(writer *w, int ncolumn, const sq_fits_column *colum
         fits_insert_col(w->fits, c + 1, name, (char *)form, &w->status);
         snprintf(key, sizeof key, "TUNIT%d", c + 1);
         if (column[c].unit && column[c].unit[0])
-            put_text(w, key, column[c].unit, "");
+            sq_writer_text(w, key, column[c].unit, "");
         snprintf(key, sizeof key, "TUCD%d", c + 1);
         if (column[c].ucd && column[c].ucd[0])
-            put_text(w, key, column[c].ucd, "");
+            sq_writer_text(w, key, column[c].ucd, "");
         snprintf(key, sizeof key, "TCOMM%d", c + 1);
         if (column[c].description && column[c].description[0])
-            put_text(w, key, column[c].description, "");
+            sq_writer_text(w, key, column[c].description, "");
     }
     return SQ_OK;
 }
@@ -392,12 +380,12 @@ sq_status sq_write_table(const char *path, const char *extname, int64_t n, int n
                          const sq_fits_column *column)
 {
     sq_status rc = SQ_OK;
-    writer w = {0};
+    sq_writer w = {0};
     long block = 0;
     if (n < 0 || ncolumn < 1 || ncolumn > 999)
         return sq_fail(SQ_ERR_USAGE, "%s: table of %d columns and %lld rows", path, ncolumn,
                        (long long)n);
-    SQ_TRY(begin(&w, path));
+    SQ_TRY(sq_writer_begin(&w, path));
     w.what = extname;
     fits_create_tbl(w.fits, BINARY_TBL, n, 0, NULL, NULL, NULL, extname, &w.status);
     SQ_TRY(put_columns(&w, ncolumn, column));
@@ -416,7 +404,7 @@ sq_status sq_write_table(const char *path, const char *extname, int64_t n, int n
                            (char *)column[c].data + (size_t)row * size, &w.status);
         }
     }
-    put_checksums(&w);
+    sq_writer_checksums(&w);
 cleanup:
-    return finish(&w, rc);
+    return sq_writer_finish(&w, rc);
 }

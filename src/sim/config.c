@@ -18,6 +18,7 @@
     }
 
 static const char *const presets[] = {"sdss", "lsst", NULL};
+static const char *const formats[] = {"exposure", "cell_coadd", NULL};
 
 const sq_config_field sq_sim_optical_fields[] = {
     {"preset", SQ_CONFIG_CHOICE, AT(preset), 0, 0, 0, presets, NULL,
@@ -64,6 +65,10 @@ const sq_config_field sq_sim_optical_fields[] = {
     REAL("cosmics_unmasked", cosmics_unmasked, 0, 1, "fraction of them without a mask bit"),
     BOOL("saturation", saturation, "clip at the detector's saturation"),
     BOOL("bleed", bleed, "bleed trails and halos of saturated stars"),
+    {"format", SQ_CONFIG_CHOICE, AT(format), 0, 0, 0, formats, NULL,
+     "tiles: exposure (LSST afw Exposures with a PSF file) or cell_coadd (LSST cell coadds)"},
+    INT("cell", cell, 16, 4096, "cell coadds: side of a cell, pixels"),
+    REAL("cell_missing", cell_missing, 0, 0.9, "cell coadds: fraction of the cells without input"),
     {NULL, SQ_CONFIG_BOOL, 0, 0, 0, 0, NULL, NULL, NULL},
 };
 
@@ -103,7 +108,8 @@ static const sq_sim_optical_config sdss = {.preset = SQ_SIM_SDSS,
                                            .cosmics = 15,
                                            .cosmics_unmasked = 0.1,
                                            .saturation = 1,
-                                           .bleed = 1};
+                                           .bleed = 1,
+                                           .cell = 150};
 
 static const sq_sim_optical_config lsst = {.preset = SQ_SIM_LSST,
                                            .seed = 1,
@@ -141,7 +147,8 @@ static const sq_sim_optical_config lsst = {.preset = SQ_SIM_LSST,
                                            .cosmics = 2,
                                            .cosmics_unmasked = 0.05,
                                            .saturation = 1,
-                                           .bleed = 1};
+                                           .bleed = 1,
+                                           .cell = 150};
 
 void sq_sim_optical_defaults(sq_sim_preset preset, sq_sim_optical_config *config)
 {

@@ -21,6 +21,11 @@ static sq_status check(const sq_sim_optical_config *c)
         return sq_fail(SQ_ERR_CONFIG,
                        "density_high: %g and density_low %g are no range of positive factors",
                        c->density_high, c->density_low);
+    int64_t cells_x = (c->tile_nx + c->cell - 1) / c->cell;
+    int64_t cells_y = (c->tile_ny + c->cell - 1) / c->cell;
+    if (c->format == SQ_SIM_CELL_COADD && cells_x * cells_y > 4096)
+        return sq_fail(SQ_ERR_CONFIG, "cell: %lld x %lld cells in a tile, above 4096",
+                       (long long)cells_x, (long long)cells_y);
     if (c->overlap >= c->tile_nx || c->overlap >= c->tile_ny)
         return sq_fail(SQ_ERR_CONFIG, "overlap: %lld pixels is not below the tile's side",
                        (long long)c->overlap);

@@ -25,6 +25,7 @@ enum {
     SIM_RNG_DEFECTS,
     SIM_RNG_SAMPLE,
     SIM_RNG_OFFSETS,
+    SIM_RNG_CELLS,
     SIM_RNG_NOISE = 0x53430100 /* + band */
 };
 
@@ -104,6 +105,11 @@ struct sq_sim_optical {
 sq_status sim_load_tile(sq_sim_optical *sim, int64_t tile);
 sq_status sim_band_wcs(const sq_sim_optical *sim, int64_t tile, double dx, double dy, sq_wcs **out);
 void sim_origin(const sq_sim_optical_config *config, int64_t tile, int64_t *x, int64_t *y);
+
+/* cell_files.c: a rendered band of the loaded tile as a cell coadd. */
+sq_status sim_write_cell_coadd(const sim_scene *scene, int band, const char *name, const char *path,
+                               const sq_wcs *wcs, const float *image, const float *variance,
+                               const uint32_t *mask);
 
 /* psf.c */
 void sim_psf_moffat(sim_psf *psf, double fwhm, double beta);

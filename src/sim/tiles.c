@@ -77,8 +77,11 @@ static sq_status write_band(const sim_scene *scene, int band, const char *name, 
     SQ_TRY(SQ_ALLOC(variance, n, "variance"));
     SQ_TRY(SQ_ALLOC(mask, n, "mask"));
     SQ_TRY(render_strips(scene, band, image, variance, mask));
-    SQ_TRY(sq_write_exposure(path, name, scene->nx, scene->ny, wcs, image, mask, variance,
-                             scene->band[band].gain));
+    if (scene->config->format == SQ_SIM_CELL_COADD)
+        SQ_TRY(sim_write_cell_coadd(scene, band, name, path, wcs, image, variance, mask));
+    else
+        SQ_TRY(sq_write_exposure(path, name, scene->nx, scene->ny, wcs, image, mask, variance,
+                                 scene->band[band].gain));
 cleanup:
     sq_free(image);
     sq_free(variance);
@@ -149,6 +152,8 @@ sq_status sq_sim_optical_write_tile(sq_sim_optical *sim, int64_t tile, const cha
         snprintf(path, sizeof path, "%s/%s-%s.fits", folder, name, names[b]);
         SQ_TRY(write_shifted(sim, tile, b, names[b], path));
     }
+    if (sim->config.format == SQ_SIM_CELL_COADD)
+        return SQ_OK;
     SQ_TRY(sim_load_tile(sim, tile));
     snprintf(path, sizeof path, "%s/%s-psf.fits", folder, name);
     SQ_TRY(write_psf(&sim->scene, path, names));

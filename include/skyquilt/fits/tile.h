@@ -16,7 +16,8 @@
 typedef enum sq_tile_format {
     SQ_TILE_SDSS_FRAME = 1, /* frame-*.fits[.bz2] with psField, photoField, fpM */
     SQ_TILE_SDSS_FPC,       /* fpC with tsField, psField, fpM */
-    SQ_TILE_LSST_EXPOSURE   /* afw Exposure layout; PSF images from a side file */
+    SQ_TILE_LSST_EXPOSURE,  /* afw Exposure layout; PSF images from a side file */
+    SQ_TILE_CELL_COADD      /* lsst.images CellCoadd: a PSF image a cell in the file itself */
 } sq_tile_format;
 
 enum { SQ_PATH_MAX = 1024, SQ_NAME_MAX = 64 };
@@ -59,7 +60,9 @@ sq_status sq_tile_check(const sq_tile *tile);
  *   SDSS  frame-B-RRRRRR-C-FFFF, psField-RRRRRR-C-FFFF, photoField-RRRRRR-C, fpM-RRRRRR-BC-FFFF;
  *         fpC-RRRRRR-BC-FFFF, tsField-RRRRRR-C-RERUN-FFFF; the tile is RRRRRR-C-FFFF, over all
  * folders LSST  NAME-B, NAME_B or calexp-B-NAME, with NAME-psf (sq_write_psf_grid) in the same
- * folder; B is one of ugrizy. psField and fpM files are shared by a field's frames and fpC images.
+ * folder; B is one of ugrizy. A cell coadd is known by its header (DATAMODL): it has these names
+ * without a PSF side file, or any other name; its tree then says the band and the tile, TRACT-PATCH,
+ * whose bands lie in one folder or in folders B beside each other. psField and fpM files are shared by a field's frames and fpC images.
  * fpM and photoField may be missing: psField has gains too. A psField, tsField or PSF side file
  * that is missing makes the tile a problem.
  *

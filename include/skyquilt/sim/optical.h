@@ -32,6 +32,7 @@ typedef struct sq_sim_source {
 } sq_sim_source;
 
 typedef enum sq_sim_preset { SQ_SIM_SDSS, SQ_SIM_LSST } sq_sim_preset;
+typedef enum sq_sim_format { SQ_SIM_EXPOSURE, SQ_SIM_CELL_COADD } sq_sim_format;
 
 /* The keys of SKY.yaml: see sq_sim_optical_fields and `skyquilt simulate --help`. Texts and
  * sequences are borrowed. */
@@ -63,6 +64,9 @@ typedef struct sq_sim_optical_config {
     double bad_columns, cosmics; /* per 1000 x 1000 pixels and band */
     double cosmics_unmasked;     /* fraction left without mask bit */
     int saturation, bleed;
+    int format;          /* tiles: see sq_sim_format */
+    int64_t cell;        /* cell coadds: pixels of a cell's side */
+    double cell_missing; /* cell coadds: fraction of the cells without input */
 } sq_sim_optical_config;
 
 extern const sq_config_field sq_sim_optical_fields[];
@@ -93,8 +97,8 @@ sq_status sq_sim_optical_sources(sq_sim_optical *sim, int64_t tile, double x0, d
 sq_status sq_sim_optical_sample(sq_sim_optical *sim, uint64_t seed, uint64_t index, double margin,
                                 sq_cutout *cutout, sq_sim_source **out, int64_t *count);
 
-/* Write a tile as LSST afw Exposures, NAME-BAND.fits, with NAME-psf.fits, into `folder`. Holds one
- * band at a time. */
+/* Write a tile into `folder`, NAME-BAND.fits: as LSST afw Exposures with NAME-psf.fits, or as cell
+ * coadds, whose PSF is that of each cell's centre. Holds one band at a time. */
 sq_status sq_sim_optical_write_tile(sq_sim_optical *sim, int64_t tile, const char *folder);
 
 /* Write the truth of all tiles as 1-D columns of an HDF5 file: tile, x, y, ra, dec, flux_BAND,
