@@ -355,6 +355,11 @@ const float *sq_cluster_network_map(const sq_cluster_network *n, int head)
     return n->sum + head * sq_flat_pixels(&n->flat);
 }
 
+const sq_flat *sq_cluster_network_flat(const sq_cluster_network *n)
+{
+    return &n->flat;
+}
+
 const float *sq_cluster_network_depth(const sq_cluster_network *n)
 {
     return n->depth;

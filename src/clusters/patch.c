@@ -521,6 +521,28 @@ void cluster_patch_snr(const cluster_patch *p, const sq_candidate *c, float *by_
     *clean = (float)(p->clean[i] / (p->sigma_clean * p->relative[i]));
 }
 
+sq_candidate cluster_patch_at(const cluster_patch *p, int column, int row)
+{
+    int64_t i = (int64_t)row * p->flat.nx + column;
+    double noise = p->relative[i];
+    sq_candidate c = {
+        .x = column, .y = row, .column = column, .row = row, .error_x = 1, .error_y = 1};
+    c.snr = noise > 0 ? -INFINITY : NAN;
+    for (int s = 0; s < p->nscale; s++) {
+        double q = p->y0[s][i] / (p->sigma[s] * noise);
+        if (q > c.snr) {
+            c.snr = q;
+            c.scale = s;
+        }
+    }
+    c.y0 = p->y0[c.scale][i];
+    c.y0_error = p->sigma[c.scale] * noise;
+    c.y0_fixed = p->y0[p->reference][i];
+    c.y0_fixed_error = p->sigma[p->reference] * noise;
+    c.snr_fixed = c.y0_fixed / c.y0_fixed_error;
+    return c;
+}
+
 int cluster_patch_flags(const cluster_patch *p, const sq_candidate *c)
 {
     static const double HOLE = 4, SOURCE = 2; /* arcmin */

@@ -34,6 +34,9 @@ void cluster_patch_destroy(cluster_patch *patch);
 
 /* Of the last run; maps of side * side pixels. */
 const sq_candidate *cluster_patch_candidates(const cluster_patch *patch, int64_t *count);
+/* What the filter says at a pixel that need not be a peak, with errors of a pixel; an S/N of NaN
+ * where it was not searched. */
+sq_candidate cluster_patch_at(const cluster_patch *patch, int column, int row);
 /* S/N at a candidate's pixel: of each scale, and of the reference scale without response to dust
  * (NaN without deprojection). */
 void cluster_patch_snr(const cluster_patch *patch, const sq_candidate *c, float *by_scale,

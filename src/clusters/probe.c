@@ -15,12 +15,13 @@
 #include "clusters/patch.h"
 #include "clusters/release_maps.h"
 #include "clusters/rows.h"
+#include "clusters/union.h"
 #include "sky/patch.h"
 
 static const double ARCMIN = M_PI / 180 / 60;
 /* Candidates up to here outside a core, in pixels, for the reconciliation of seams. */
 #define BORDER 6.0
-static const double SAMPLE = 1.5; /* arcmin around a candidate where the network is asked */
+static const double SAMPLE = 0.75; /* arcmin around a candidate where the network is asked */
 enum { CORE = 768, HALO = 128, AREA_STEP = 8, AREA_ROWS = 8, COMPLETENESS_CORE_DEG = 60 };
 static const double GRID_MASS[] = {5e13, 7e13,   1e14, 1.4e14, 1.7e14, 2e14, 2.5e14,
                                    3e14, 3.5e14, 4e14, 5e14,   7e14,   1e15};
@@ -314,8 +315,13 @@ static sq_status write_candidates(clusters_probe *p, const sq_place *place, cons
 {
     sq_status rc = SQ_OK;
     cluster_row *row = NULL;
+    sq_candidate *both = NULL;
     int64_t count, n = 0;
     const sq_candidate *c = cluster_patch_candidates(p->patch, &count);
+    if (p->network && !p->net.cutouts) {
+        SQ_TRY(cluster_union(p->patch, p->network, p->settings->pixel, &both, &count));
+        c = both;
+    }
     SQ_TRY(SQ_ALLOC(row, count, "candidates"));
     for (int64_t k = 0; k < count; k++) {
         int belongs;
@@ -324,6 +330,7 @@ static sq_status write_candidates(clusters_probe *p, const sq_place *place, cons
     }
     SQ_TRY(cluster_tables_write(&p->tables, TABLE_CLUSTERS, n, row, product));
 cleanup:
+    sq_free(both);
     sq_free(row);
     return rc;
 }

@@ -69,6 +69,7 @@ sq_status sq_cluster_network_run(sq_cluster_network *network, const float *const
 /* A head of the last patch, [ny * nx]; head 0 alone for cutouts. Where a cutout would reach over
  * the patch's edge, NaN. */
 const float *sq_cluster_network_map(const sq_cluster_network *network, int head);
+const sq_flat *sq_cluster_network_flat(const sq_cluster_network *network);
 /* How much of a pixel's own context it saw, 0 on the edge of its core to 1 in the middle: the
  * greatest over the passes, [ny * nx]. */
 const float *sq_cluster_network_depth(const sq_cluster_network *network);
