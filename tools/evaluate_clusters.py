@@ -2,21 +2,20 @@
 
     python3 tools/evaluate_clusters.py --validation RELEASE:SURVEY --test RELEASE:SURVEY [--json FILE] [--plot FILE.png]
 
-SURVEY is a folder of `skyquilt simulate` with the preset mm, RELEASE the release of a run over it. Releases of runs that
-differ in their network alone are given together, RELEASE,RELEASE: a column that is NaN is taken from a later one. One
-that is given as single=RELEASE or blind=RELEASE keeps candidates of its own. Every field is one sky; errors are from
-resampling whole fields, in pairs for differences. Thresholds, the conjunction of two scores among them, are frozen on the
-validation fields. A method is a column of the table `clusters`; methods whose columns are missing are left out:
+SURVEY is a folder of `skyquilt simulate` with the preset mm, RELEASE the release of a run over it with a network of maps.
+Others over the same maps are given by name: RELEASE,plain=RELEASE,single=RELEASE,blind=RELEASE. Every field is one sky; errors
+are from resampling whole fields, in pairs for differences. Thresholds, the conjunction of two scores among them, are frozen on
+the validation fields. A method is a column of the table `clusters`; methods whose columns are missing are left out:
 
-    single band   snr in the release `single`    matched filter at 150 GHz alone, best scale
-    filter        snr           matched filter, all bands, best scale
-    fixed scale   snr_fixed     at the reference scale alone
-    cutouts       cnn_cutout    the network like DeepSZ's
-    rank product  snr_fixed, cnn_cutout    DeepSZ's combination: product of the ranks among all candidates
-    both          snr_fixed, cnn_cutout    two thresholds
-    blind         cnn_target in the release `blind`    a fully convolutional network without channels of the filter
-    maps          cnn_target    the fully convolutional network
-    combined      probability   the calibrated probability
+    single band   snr of `single`     matched filter at 150 GHz alone, best scale
+    filter        snr of `plain`      matched filter, all bands, best scale; `plain` has a network of cutouts or none
+    fixed scale   snr_fixed of `plain`     at the reference scale alone
+    cutouts       cnn_cutout of `plain`    the network like DeepSZ's
+    rank product  both of these       DeepSZ's combination: product of the ranks among all candidates
+    both          both of these       two thresholds
+    blind         cnn_target of `blind`    a network of maps without channels of the filter
+    maps          cnn_target          the network of maps: candidates of the filter and of the network
+    combined      probability         the calibrated probability
 
 `tools/evaluate clusters` makes it all from nothing: validation and test skies, a run of each network, and skies that differ
 from those the networks know.
@@ -46,8 +45,8 @@ import cluster_edges as edges
 import cluster_metrics as cm
 import evaluate_common as common
 
-METHODS = {"single band": "single:snr", "filter": "snr", "fixed scale": "snr_fixed", "cutouts": "cnn_cutout",
-           "rank product": "rank_product", "blind": "blind:cnn_target", "maps": "cnn_target", "combined": "probability"}
+METHODS = {"single band": "single:snr", "filter": "plain:snr", "fixed scale": "plain:snr_fixed",
+           "cutouts": "plain:cnn_cutout", "rank product": "plain:rank_product", "blind": "blind:cnn_target", "maps": "cnn_target", "combined": "probability"}
 OUT_OF_DOMAIN = 8                # of the column flags
 MARGIN = 30                      # arcmin of a field's edge that do not count
 CELL = 6                         # arcmin
@@ -61,24 +60,14 @@ def columns(path, group):
         return {k: v[:] for k, v in f[group].items() if isinstance(v, h5py.Dataset)}
 
 
-def merged(releases):
-    """The candidates of runs over the same maps; what one lacks comes from the next. By name those with their own, "" the
-    others."""
-    found = {"": columns(releases[0], "clusters")}
-    for path in releases[1:]:
-        name, _, path = path.rpartition("=")
-        other = columns(path, "clusters")
-        if name:
-            found[name] = other
-            continue
-        main = found[""]
-        if not (np.array_equal(main["ra"], other["ra"]) and np.array_equal(main["dec"], other["dec"])):
-            raise SystemExit(f"{path}: other candidates than {releases[0]}")
-        for name, column in other.items():
-            if name not in main or (column.dtype.kind == "f" and np.isnan(main[name]).all()):
-                main[name] = column
-    return {name: {k: v for k, v in c.items() if v.dtype.kind != "f" or not np.isnan(v).all()}
-            for name, c in found.items()}
+def candidates(releases):
+    """The candidates of runs over the same maps by name, "" the first; columns that are NaN are not there."""
+    found = {}
+    for item in releases:
+        name, _, path = item.rpartition("=")
+        found[name] = {k: v for k, v in columns(path, "clusters").items()
+                       if v.dtype.kind != "f" or not np.isnan(v).all()}
+    return found
 
 
 def plane(ra, dec, centre):
@@ -93,7 +82,7 @@ def plane(ra, dec, centre):
 
 def load(release, survey):
     """One sky a field: candidates and halos more than MARGIN within its edges."""
-    found, skies = merged(release.split(",")), []
+    found, skies = candidates(release.split(",")), []
     for truth in sorted(glob.glob(os.path.join(survey, "field-*-truth.h5"))):
         number = re.search(r"field-(\d+)-truth", truth).group(1)
         maps = [p for p in glob.glob(os.path.join(survey, f"field-{number}-*.fits"))
@@ -113,17 +102,18 @@ def load(release, survey):
             sky.update({f"{name}:{k}" if name else k: v[here] for k, v in table.items()})
         sky.update(halo_ra=halos["ra"][kept], halo_dec=halos["dec"][kept], mass=halos["mvir"][kept],
                    z=halos["z"][kept], centre=centre, side=side)
-        if "cnn_cutout" in sky:
+        if "plain:cnn_cutout" in sky:
             # Where a cutout does not fit the network has not looked.
-            sky["cnn_cutout"] = np.where(np.isfinite(sky["cnn_cutout"]), sky["cnn_cutout"], -100.0)
+            score = sky["plain:cnn_cutout"]
+            sky["plain:cnn_cutout"] = np.where(np.isfinite(score), score, -100.0)
         skies.append(sky)
     if not skies:
         raise SystemExit(f"{survey}: no fields with truth")
-    if "cnn_cutout" in skies[0]:
-        whole = {k: np.concatenate([s[k] for s in skies]) for k in ("snr_fixed", "cnn_cutout")}
-        ranks = np.split(cm.rank_product(whole, *whole), np.cumsum([len(s["ra"]) for s in skies])[:-1])
+    if "plain:cnn_cutout" in skies[0]:
+        whole = {k: np.concatenate([s[k] for s in skies]) for k in ("plain:snr_fixed", "plain:cnn_cutout")}
+        ranks = np.split(cm.rank_product(whole, *whole), np.cumsum([len(s["plain:ra"]) for s in skies])[:-1])
         for sky, rank in zip(skies, ranks):
-            sky["rank_product"] = rank
+            sky["plain:rank_product"] = rank
     return skies
 
 
@@ -180,12 +170,12 @@ NAMES = [f"completeness_at_{p}" for p in PURITIES] + ["f1"] + \
 
 def both(validation, test, draws, parts):
     """DeepSZ's conjunction: thresholds of S/N and cutout score with the best F1 on the validation fields."""
-    snr, right, total = joined(parts(validation, "snr_fixed"))
-    cnn = joined(parts(validation, "cnn_cutout"))[0]
+    snr, right, total = joined(parts(validation, "plain:snr_fixed"))
+    cnn = joined(parts(validation, "plain:cnn_cutout"))[0]
     _, t1, t2 = cm.best_and(snr, cnn, right, total)
     for sky in test:
-        sky["both"] = np.where((sky["snr_fixed"] >= t1) & (sky["cnn_cutout"] >= t2), 1.0, 0.0)
-    value, error = cm.bootstrap(lambda p: np.array(cm.at_threshold(*joined(p), 0.5)), parts(test, "both"), draws)
+        sky["plain:both"] = np.where((sky["plain:snr_fixed"] >= t1) & (sky["plain:cnn_cutout"] >= t2), 1.0, 0.0)
+    value, error = cm.bootstrap(lambda p: np.array(cm.at_threshold(*joined(p), 0.5)), parts(test, "plain:both"), draws)
     return {"thresholds": [t1, t2], **pairs(("purity", "completeness", "f1"), value, error)}
 
 
@@ -291,7 +281,7 @@ def draw(skies, result, path):
 def evaluate(validation, test, draws=200):
     result = compare(validation, test, draws)
     result["calibration"] = calibration(test)
-    best = "probability" if "probability" in test[0] else "cnn_target" if "cnn_target" in test[0] else "snr"
+    best = next(k for k in ("probability", "cnn_target", "snr") if k in test[0])
     threshold = frozen(object_parts(validation, best))[0]
     result["completeness_map"] = {"score": best, "threshold": threshold, **completeness_map(test, best, threshold)}
     result["mass"] = masses(test)
@@ -323,6 +313,8 @@ GHZ, FWHM = (95, 150, 220), (1.7, 1.2, 1.0)
 OTHER_SKIES = {"Battaglia": {"gas": "battaglia"}, "noise +20%": {"noise_factor": 1.2}, "noise -20%": {"noise_factor": 0.8},
                "beams +20%": {"fwhm": [round(1.2 * f, 3) for f in FWHM]},
                "beams -20%": {"fwhm": [round(0.8 * f, 3) for f in FWHM]}, "radio sources twice": {"radio_cluster": 2}}
+# Without beams, more scatter of ln Y at given mass (0.2), more of the clusters with a second clump, twice the radio sources.
+HARD_SKY = {"beams": False, "scatter": 0.3, "substructure": 0.3, "radio_cluster": 2}
 TRAINING_SEED_LIMIT = 20000
 OWN_CELLS = 112                  # a side, of each field: a quarter of it
 # The layers whose sources decide what a survey and a release hold.
@@ -398,7 +390,8 @@ class Skies:
         """The skies of a survey with what all runs over it found."""
         sky, key = self.survey(name, seed, fields, side, **keys)
         releases = {run: self.release(name, sky, key, run) for run in runs}
-        return load(",".join(f"{run}={r}" if run in ("single", "blind") else r for run, r in releases.items()), sky)
+        names = {"clusters": "", "deepsz": "plain="}
+        return load(",".join(names.get(run, run + "=") + r for run, r in releases.items()), sky)
 
 
 def digest(*paths):
@@ -421,7 +414,7 @@ def plan(seed, quick):
     many, one, side = (10, 2, 2816) if not quick else (2, 1, 1200)
     middle = min(side, 2048)
     out = {"validation": (4301, one, middle, {"beams": False}), "test": (seed, many, side, {"beams": False}),
-           "validation-beams": (4201, one, middle, {}), "test-beams": (seed + 1, many, 1200, {})}
+           "test-hard": (seed + 20, one, middle, HARD_SKY), "validation-beams": (4201, one, middle, {}), "test-beams": (seed + 1, many, 1200, {})}
     for k, keys in enumerate(OTHER_SKIES.values() if not quick else ()):
         out[f"other-{k}"] = (seed + 2 + k, one, middle, keys)
     return out
@@ -468,13 +461,17 @@ def remake(options):
             runs = ["clusters"] if name.startswith("other") else [*models, "single"]
             found[name] = skies.load(name, seed, fields, side, runs, **keys)
         result = evaluate(found["validation"], found["test"])
+        hard = evaluate(found["validation"], found["test-hard"])
         if "deepsz" in models:
-            seed, fields, side, keys = todo["test"]
-            value, error = cm.bootstrap(measure, skies.own_cells("test", *skies.survey("test", seed, fields, side, **keys)), 200)
-            result["cells"]["cutouts, own cells"] = pairs(NAMES[:3], value, error)
+            for name, tables in (("test", result), ("test-hard", hard)):
+                seed, fields, side, keys = todo[name]
+                parts = skies.own_cells(name, *skies.survey(name, seed, fields, side, **keys))
+                tables["cells"]["cutouts, own cells"] = pairs(NAMES[:3], *cm.bootstrap(measure, parts, 200))
             result["edge"] = edges.measure(models["deepsz"], os.path.join(folder, "validation"), common.PROGRAM, grids=3)
             edges.say(result["edge"])
         say(result)
+        common.say("\nhard sky")
+        say(hard)
         common.say("\nwith beams")
         beams = evaluate(found["validation-beams"], found["test-beams"])
         say(beams)
@@ -493,7 +490,7 @@ def remake(options):
         else:
             shutil.rmtree(folder, ignore_errors=True)
     if not options.model:
-        common.record("clusters", options.seed, criteria, {**result, "beams": beams, "other_skies": others}, options.json,
+        common.record("clusters", options.seed, criteria, {**result, "hard": hard, "beams": beams, "other_skies": others}, options.json,
                       time.monotonic() - begin, options.quick)
     common.finish(criteria)
 

@@ -53,18 +53,18 @@ def survey(folder, release, seed, fields=6):
                 "probability": p, "probability_halo": np.append(np.full(len(u), 0.99), np.full(false, 0.02))}
         for name in table:
             table[name].append(rows[name])
-    # As of two runs, of which one had the cutout network.
-    for path, lacks in zip(release.split(","), ("cnn_cutout", "cnn_target")):
+    # As of three runs: of the network, of cutouts, and of another filter that has fewer candidates and more noise.
+    for item in release.split(","):
+        name, _, path = item.rpartition("=")
+        lacks = {"": ("cnn_cutout",), "plain": ("cnn_target",)}.get(name, table.keys() - {"ra", "dec", "snr"})
         with h5py.File(path, "w") as f:
-            for name, parts in table.items():
-                f["clusters/" + name] = np.concatenate(parts) * (np.nan if name == lacks else 1)
+            for key, parts in table.items():
+                column = np.concatenate(parts) * (np.nan if key in lacks else 1)
+                if name == "single":
+                    column = column[::-1][:-1] * (np.exp(rng.normal(0, 0.5, len(column) - 1)) if key == "snr" else 1)
+                f["clusters/" + key] = column
             n = len(f["clusters/ra"])
             f["clusters/flags"] = np.where(np.arange(n) % 50 == 0, ec.OUT_OF_DOMAIN, 0) + 2
-    # Another filter's candidates: fewer, and with more noise.
-    with h5py.File(release.split(",")[-1].split("=")[1], "w") as f:
-        for name in ("ra", "dec", "snr"):
-            column = np.concatenate(table[name])[::-1][:-1]
-            f["clusters/" + name] = column * (np.exp(rng.normal(0, 0.5, len(column))) if name == "snr" else 1)
     return inside
 
 
@@ -73,8 +73,7 @@ def main():
         skies = []
         for name, seed in (("validation", 1), ("test", 2)):
             os.mkdir(os.path.join(folder, name))
-            release = ",".join(os.path.join(folder, name + k) for k in ("-maps.h5", "-cutouts.h5"))
-            release += ",single=" + os.path.join(folder, name + "-single.h5")
+            release = ",".join(k + os.path.join(folder, f"{name}-{k[:-1]}.h5") for k in ("", "plain=", "single="))
             inside = survey(os.path.join(folder, name), release, seed)
             skies.append(ec.load(release, os.path.join(folder, name)))
         assert abs(skies[1][0]["side"] - 4) < 1e-9 and len(skies[1]) == 6
