@@ -143,6 +143,7 @@ static void delens(sq_delensed *d, const double _Complex *e, const double _Compl
     remap_set(&d->remap, d->work);
     memcpy(d->wiener, e, (size_t)d->modes * sizeof *e);
     sq_filter_table(&d->flat, d->table[FILTER], d->lmax, d->wiener);
+    remap_adjoint(&d->remap, d->wiener, NULL, d->wiener);
     remap_lens(&d->remap, d->wiener, NULL, d->work);
     for (int64_t k = 0; k < d->modes; k++)
         d->work[k] = b[k] - d->work[k];
