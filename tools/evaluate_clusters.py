@@ -260,7 +260,7 @@ def draw(skies, result, path):
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.5))
+    figure, axes = plt.subplots(1, 3, figsize=(16, 4.5))
     for name in (n for n in result["objects"] if n in METHODS):
         s, right, total = joined(object_parts(skies, METHODS[name]))
         _, p, c = cm.curve(s, right, total)
@@ -274,6 +274,15 @@ def draw(skies, result, path):
     axes[1].plot([0, 1], [0, 1], "k:")
     axes[1].set(xlabel="probability", ylabel="frequency")
     axes[1].legend()
+    table = result["completeness_map"]
+    mass, z = (np.array(table[k]) for k in ("mass", "z"))
+    share, halos = np.array(table["completeness"]), np.array(table["halos"])
+    for k in range(len(z) - 1):
+        some = halos[:, k] > 10
+        axes[2].errorbar(np.sqrt(mass[1:] * mass[:-1])[some], share[some, k], np.sqrt(
+            (share * (1 - share) / np.maximum(halos, 1))[some, k]), marker="o", label=f"z {z[k]:g} to {z[k + 1]:g}")
+    axes[2].set(xscale="log", xlabel="Mvir [Msun]", ylabel=f"completeness at {table['score']} > {table['threshold']:.2f}")
+    axes[2].legend()
     figure.tight_layout()
     figure.savefig(path, dpi=150)
 

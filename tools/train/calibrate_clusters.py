@@ -115,7 +115,7 @@ def load(release, truth, features):
     found, halos = columns(release, "clusters"), columns(truth, "halos")
     sky = {"ra": found["ra"], "dec": found["dec"], "halo_ra": halos["ra"], "halo_dec": halos["dec"],
            "mass": halos["mvir"], "z": halos["z"]}
-    halo = match(sky, found["snr"], RADIUS)
+    halo = match(sky, np.nan_to_num(found["cnn_target"], nan=-np.inf), RADIUS)
     target = (halo >= 0) & wanted(sky)[np.maximum(halo, 0)]
     x = np.stack([np.asarray(FEATURES[f](found), float) for f in features], 1)
     whole = np.isfinite(x).all(1)
