@@ -66,14 +66,14 @@ def curve(score, right, total):
     return score[last], right[last] / (last + 1.0), right[last] / max(total, 1)
 
 
-def completeness_at(score, right, total, purity, known=None):
-    """Greatest completeness among the thresholds whose purity is at least `purity`; 0 when none is. `known`: the curve."""
-    _, p, c = known or curve(score, right, total)
+def completeness_at(score, right, total, purity):
+    """Greatest completeness among the thresholds whose purity is at least `purity`; 0 when none is."""
+    _, p, c = curve(score, right, total)
     return float(c[p >= purity].max(initial=0.0))
 
 
-def best_f1(score, right, total, known=None):
-    _, p, c = known or curve(score, right, total)
+def best_f1(score, right, total):
+    _, p, c = curve(score, right, total)
     return float((2 * p * c / np.maximum(p + c, 1e-300)).max(initial=0.0))
 
 

@@ -146,13 +146,29 @@ def joined(parts):
     return np.concatenate(s), np.concatenate(right), sum(total)
 
 
-def measure(parts, thresholds=()):
-    """[completeness at the purities (own thresholds), best F1, then purity, completeness, F1 at frozen thresholds]"""
-    values = joined(parts)
-    curve = cm.curve(*values)
-    out = [cm.completeness_at(*values, p, curve) for p in PURITIES] + [cm.best_f1(*values, curve)]
-    for t in thresholds:
-        out += cm.at_threshold(*values, t)
+def measure(parts, thresholds=(), draws=0, seed=1):
+    """[1 + draws][n]: completeness at the purities (own thresholds), best F1, then purity, completeness and F1 at frozen
+    thresholds; first of the skies as they are, then of skies drawn anew, the same for every method."""
+    s, right, _ = joined(parts)
+    sky = np.repeat(np.arange(len(parts)), [len(p[0]) for p in parts])
+    totals = np.array([p[2] for p in parts])
+    order = np.argsort(-s, kind="stable")
+    s, right, sky = s[order], right[order], sky[order]
+    last = np.flatnonzero(np.append(np.diff(s) != 0, True))
+    at = [np.searchsorted(-s, -t, side="right") - 1 for t in thresholds]
+    rng = np.random.default_rng(seed)
+    out = []
+    for k in range(1 + draws):
+        times = np.bincount(rng.integers(0, len(parts), len(parts)), minlength=len(parts)) if k else np.ones(len(parts), int)
+        n = np.cumsum(times[sky])
+        hits, total = np.cumsum(times[sky] * right), max(times @ totals, 1)
+        score = lambda p, c: 2 * p * c / np.maximum(p + c, 1e-300)
+        p, c = hits[last] / np.maximum(n[last], 1), hits[last] / total
+        row = [c[p >= wanted].max(initial=0) for wanted in PURITIES] + [score(p, c).max(initial=0)]
+        for j in at:
+            p, c = (hits[j] / max(n[j], 1), hits[j] / total) if j >= 0 else (0.0, 0.0)
+            row += [p, c, score(p, c)]
+        out.append(row)
     return np.array(out)
 
 
@@ -175,12 +191,13 @@ def both(validation, test, draws, parts):
     _, t1, t2 = cm.best_and(snr, cnn, right, total)
     for sky in test:
         sky["plain:both"] = np.where((sky["plain:snr_fixed"] >= t1) & (sky["plain:cnn_cutout"] >= t2), 1.0, 0.0)
-    value, error = cm.bootstrap(lambda p: np.array(cm.at_threshold(*joined(p), 0.5)), parts(test, "plain:both"), draws)
-    return {"thresholds": [t1, t2], **pairs(("purity", "completeness", "f1"), value, error)}
+    rows = measure(parts(test, "plain:both"), [0.5], draws)[:, len(PURITIES) + 1:]
+    return {"thresholds": [t1, t2], **pairs(("purity", "completeness", "f1"), rows)}
 
 
-def pairs(names, value, error):
-    return {n: [float(v), float(e)] for n, v, e in zip(names, value, error)}
+def pairs(names, rows):
+    """Value and error of each column of what `measure` gives."""
+    return {n: [float(v), float(e)] for n, v, e in zip(names, rows[0], rows[1:].std(0, ddof=1))}
 
 
 def compare(validation, test, draws):
@@ -192,17 +209,15 @@ def compare(validation, test, draws):
     for kind, parts in (("objects", object_parts), ("cells", cell_parts),
                         ("objects_2arcmin", lambda s, k: object_parts(s, k, 2.0)),
                         ("real", lambda s, k: object_parts(s, k, 1.0, True))):
-        result[kind], of = {}, {name: parts(test, score) for name, score in methods.items()}
+        result[kind], rows = {}, {}
         for name, score in methods.items():
             thresholds = frozen(parts(validation, score))
-            value, error = cm.bootstrap(lambda p, t=thresholds: measure(p, t), of[name], draws)
-            result[kind][name] = {"thresholds": thresholds, **pairs(NAMES, value, error)}
+            rows[name] = measure(parts(test, score), thresholds, draws)
+            result[kind][name] = {"thresholds": thresholds, **pairs(NAMES, rows[name])}
         if "cutouts" in methods and kind in ("objects", "cells"):
             result[kind]["both"] = both(validation, test, draws, parts)
         for base in methods if best in methods and kind in ("objects", "cells") else ():
-            value, error = cm.bootstrap(
-                lambda p: measure([q[0] for q in p]) - measure([q[1] for q in p]), list(zip(of[best], of[base])), draws)
-            result.setdefault("gain", {}).setdefault(kind, {})[base] = pairs(NAMES[:3], value, error)
+            result.setdefault("gain", {}).setdefault(kind, {})[base] = pairs(NAMES[:3], rows[best] - rows[base])
     return result
 
 
@@ -308,7 +323,7 @@ def say(result):
         print(f"{kind}: {result['fields']} fields, {result['area']:.0f} deg^2, {result['targets']} targets")
         for name, row in result[kind].items():
             print(f"  {name:<18} " + "  ".join(f"{k} {row[k][0]:.3f}+-{row[k][1]:.3f}"
-                                             for k in (*NAMES[:3], "purity", "completeness", "f1") if k in row))
+                                             for k in (*NAMES[:3], "purity", "completeness") if k in row))
         for base, row in result.get("gain", {}).get(kind, {}).items():
             print(f"  gain over {base:<14}" + "  ".join(f"{k} {v[0]:+.3f}+-{v[1]:.3f}" for k, v in row.items()))
     say_calibration(result["calibration"], "test skies")
@@ -475,7 +490,7 @@ def remake(options):
             for name, tables in (("test", result), ("test-hard", hard)):
                 seed, fields, side, keys = todo[name]
                 parts = skies.own_cells(name, *skies.survey(name, seed, fields, side, **keys))
-                tables["cells"]["cutouts, own cells"] = pairs(NAMES[:3], *cm.bootstrap(measure, parts, 200))
+                tables["cells"]["cutouts, own cells"] = pairs(NAMES[:3], measure(parts, draws=200))
             result["edge"] = edges.measure(models["deepsz"], os.path.join(folder, "validation"), common.PROGRAM, grids=3)
             edges.say(result["edge"])
         say(result)
