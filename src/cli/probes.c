@@ -1,10 +1,12 @@
 #include "catalog/probe.h"
 #include "cli/commands.h"
 #include "clusters/probe.h"
+#include "lensing/probe.h"
 
 static const sq_probe_class *const probes[] = {
     &sq_catalog_probe,
     &sq_clusters_probe,
+    &sq_lensing_probe,
 };
 
 sq_status sq_cli_register_probes(void)

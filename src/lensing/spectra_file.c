@@ -420,9 +420,11 @@ sq_status sq_spectra_parse(const char *text, size_t size, const char *path, sq_c
     sq_status rc = SQ_OK;
     table t = {.path = path};
     memset(out, 0, sizeof *out);
-    if (lmax < 300 || lmax > ELL_MAX)
+    if (lmax && (lmax < 300 || lmax > ELL_MAX))
         return sq_fail(SQ_ERR_USAGE, "spectra: lmax %d is not within 300..%d", lmax, ELL_MAX);
     SQ_TRY(take_lines(&t, text, size));
+    if (!lmax)
+        lmax = (int)fmax(300, t.rows[t.count - 1].l);
     SQ_TRY(check_extent(&t, need, lmax));
     out->lmax = lmax;
     out->has = columns_of(&t);
@@ -520,22 +522,29 @@ static sq_status beam_row(const char *path, int line, const char *at, const char
     return SQ_OK;
 }
 
-sq_status sq_beam_read(const char *path, int lmax, double *out)
+sq_status sq_beam_parse(const char *text, size_t size, const char *path, int lmax, double *out)
 {
-    sq_status rc = SQ_OK;
-    char *text = NULL;
-    size_t size;
     int next = 0, line = 0;
-    SQ_TRY(read_text(path, &text, &size));
     for (const char *at = text, *end = text + size; at < end && next <= lmax;) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         stop = stop ? stop : end;
-        SQ_TRY(beam_row(path, ++line, at, stop, lmax, &next, out));
+        sq_status rc = beam_row(path, ++line, at, stop, lmax, &next, out);
+        if (rc != SQ_OK)
+            return rc;
         at = stop + 1;
     }
     if (next <= lmax)
-        rc = sq_fail(SQ_ERR_DATA, "%s: b_l ends at l = %d, below %d", path, next - 1, lmax);
-cleanup:
+        return sq_fail(SQ_ERR_DATA, "%s: b_l ends at l = %d, below %d", path, next - 1, lmax);
+    return SQ_OK;
+}
+
+sq_status sq_beam_read(const char *path, int lmax, double *out)
+{
+    char *text = NULL;
+    size_t size;
+    sq_status rc = read_text(path, &text, &size);
+    if (rc == SQ_OK)
+        rc = sq_beam_parse(text, size, path, lmax, out);
     sq_free(text);
     return rc;
 }

@@ -44,7 +44,8 @@ const char *sq_cl_unit_name(sq_cl_unit unit); /* "dl-uK2", ... */
 /* SQ_ERR_USAGE lists the names. */
 sq_status sq_cl_unit_parse(const char *name, sq_cl_unit *unit);
 
-/* The columns `need` (bits) must be there, reach lmax, and have no negative power up to it.
+/* The columns `need` (bits) must be there, reach lmax (0: that of the last row, 300 at least), and
+ * have no negative power up to it.
  * SQ_ERR_FORMAT, SQ_ERR_DATA: one line "PATH:LINE: reason"; SQ_ERR_IO. */
 sq_status sq_spectra_read(const char *path, sq_cl_unit unit, unsigned need, int lmax,
                           sq_spectra *out);
@@ -56,5 +57,7 @@ void sq_spectra_free(sq_spectra *spectra);
 /* A beam's b_l in rows "l b_l", or b_l alone from l = 0 on, each up to lmax, within 0..1 and
  * 1 +- 2% at its first l: out[lmax + 1]. */
 sq_status sq_beam_read(const char *path, int lmax, double *out);
+/* The same of a text in memory. */
+sq_status sq_beam_parse(const char *text, size_t size, const char *path, int lmax, double *out);
 
 #endif
