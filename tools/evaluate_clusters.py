@@ -379,9 +379,11 @@ class Skies:
     def release(self, name, sky, key, run):
         """The release of one run over a survey: of a network, or of the filter at 150 GHz alone."""
         ghz, model = (GHZ, self.models[run]) if run in self.models else ((150,), None)
+        with open(sky + ".yaml") as f:
+            averaged = "beams: false" in f.read()     # without beams the maps are means over their pixels
         text = "probe: clusters\n" + (f"model: {model}\n" if model else "") + (
             f"clusters:\n    ghz: {list(ghz)}\n    maps: [{', '.join(f'{sky}/field-*-{g}.fits' for g in ghz)}]\n"
-            f"    beams: [{', '.join(f'{sky}/beam-{g}.txt' for g in ghz)}]\n    pixel_window: false\n"
+            f"    beams: [{', '.join(f'{sky}/beam-{g}.txt' for g in ghz)}]\n    pixel_window: {str(averaged).lower()}\n"
             f"    map_pixel: 0\n    min_snr: 3.5\n    passes: {1 if run == 'deepsz' else 4}\n")
         given = key + sources(RUN_LAYERS) + (digest(model) if model else "")
         return os.path.join(self.make(f"{name}-{run}", text, "run", given)[0], "release.h5")
