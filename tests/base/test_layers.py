@@ -19,6 +19,7 @@ THIRD_PARTY = {
     "fitsio": {"fits"},
     "zlib": {"fits"},
     "bzlib": {"fits"},
+    "json-c/": {"fits"},
     "longnam": {"fits"},
     "protobuf-c": {"nn"},
     "onnx": {"nn"},
