@@ -1,11 +1,10 @@
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "fits/cards.h"
+#include "fits/ast.h"
 #include "fits/write.h"
 #include "fits/writer.h"
 
@@ -105,7 +104,8 @@ static sq_status put_floats(sq_writer *w, const sq_cell_coadd *c, const float *p
     for (strip s = {0, 0}; rc == SQ_OK && next_strip(c, w, &s);) {
         int64_t n = s.rows * c->nx, first = s.y0 * c->nx;
         for (int64_t k = 0; k < n; k++)
-            value[k] = no_data(c, (first + k) % c->nx, (first + k) / c->nx) ? empty : plane[first + k];
+            value[k] =
+                no_data(c, (first + k) % c->nx, (first + k) / c->nx) ? empty : plane[first + k];
         fits_write_img(w->fits, TFLOAT, 1 + first, n, value, &w->status);
     }
     sq_free(value);
@@ -273,124 +273,9 @@ static void put_sky(FILE *f, const sq_cell_coadd *c)
             "background_map-1.0.0\"}");
 }
 
-/* ---- the projection, as Starlink AST dumps it ---- */
+/* ---- the projection ---- */
 
-typedef struct tangent {
-    double x, y;    /* of the tangent point, 0-based in the tract */
-    double cd[4];   /* radians a pixel */
-    double ra, dec; /* radians */
-} tangent;
-
-static sq_status read_tangent(const sq_cell_coadd *c, const char *cards, tangent *t)
-{
-    static const char *const cd[4] = {"CD1_1", "CD1_2", "CD2_1", "CD2_2"};
-    static const char *const pc[4] = {"PC1_1", "PC1_2", "PC2_1", "PC2_2"};
-    const double radian = M_PI / 180;
-    char type[16] = "";
-    double step[2] = {1, 1};
-    sq_cards_text(cards, "CTYPE1", type, sizeof type);
-    if (strcmp(type, "RA---TAN") != 0 || !sq_cards_real(cards, "CRPIX1", &t->x) ||
-        !sq_cards_real(cards, "CRPIX2", &t->y) || !sq_cards_real(cards, "CRVAL1", &t->ra) ||
-        !sq_cards_real(cards, "CRVAL2", &t->dec))
-        return sq_fail(SQ_ERR_USAGE, "cell coadd %s: its projection is not a plain TAN", c->band);
-    sq_cards_real(cards, "CDELT1", &step[0]);
-    sq_cards_real(cards, "CDELT2", &step[1]);
-    for (int k = 0; k < 4; k++) {
-        t->cd[k] = k % 3 == 0;
-        if (!sq_cards_real(cards, cd[k], &t->cd[k])) {
-            sq_cards_real(cards, pc[k], &t->cd[k]);
-            t->cd[k] *= step[k / 2];
-        }
-        t->cd[k] *= radian;
-    }
-    t->x += (double)c->x0 - 1;
-    t->y += (double)c->y0 - 1;
-    t->ra *= radian;
-    t->dec *= radian;
-    return SQ_OK;
-}
-
-/* A line of the dump, inside a JSON text. */
-__attribute__((format(printf, 2, 3))) static void line(FILE *f, const char *format, ...)
-{
-    va_list list;
-    va_start(list, format);
-    vfprintf(f, format, list);
-    va_end(list);
-    fprintf(f, "\\n");
-}
-
-static void put_matrix(FILE *f, int n, const double *m)
-{
-    line(f, "Begin MatrixMap");
-    line(f, "Nin = %d", n);
-    line(f, "IsA Mapping");
-    for (int k = 0; k < n * n; k++)
-        line(f, "M%d = %.17g", k, m[k]);
-    line(f, "Form = \\\"Full\\\"");
-    line(f, "End MatrixMap");
-}
-
-static void begin_pair(FILE *f, int in, int out, int inverse)
-{
-    line(f, "Begin CmpMap");
-    line(f, "Nin = %d", in);
-    line(f, "Nout = %d", out);
-    line(f, "IsA Mapping");
-    if (inverse)
-        line(f, "InvA = 1");
-    line(f, "MapA =");
-}
-
-static void put_sphere(FILE *f, double longitude)
-{
-    line(f, "Begin SphMap");
-    line(f, "Nin = 3");
-    line(f, "Nout = 2");
-    line(f, "IsA Mapping");
-    line(f, "UntRd = 1");
-    line(f, "PlrLg = %.17g", longitude);
-    line(f, "End SphMap");
-}
-
-/* Pixels of the tract to the sky: shift, scale and turn, undo the gnomonic projection, turn the
- * sphere (Calabretta & Greisen 2002, A&A 395, 1077, with a native pole at longitude 180 degrees).
- */
-static void put_mapping(FILE *f, const tangent *t)
-{
-    double sa = sin(t->ra), ca = cos(t->ra), sd = sin(t->dec), cd = cos(t->dec);
-    const double turn[9] = {sd * ca, -sa, cd * ca, sd * sa, ca, cd * sa, -cd, 0, sd};
-    begin_pair(f, 2, 2, 0);
-    begin_pair(f, 2, 2, 0);
-    line(f, "Begin ShiftMap");
-    line(f, "Nin = 2");
-    line(f, "IsA Mapping");
-    line(f, "Sft1 = %.17g", -t->x);
-    line(f, "Sft2 = %.17g", -t->y);
-    line(f, "End ShiftMap");
-    line(f, "MapB =");
-    put_matrix(f, 2, t->cd);
-    line(f, "End CmpMap");
-    line(f, "MapB =");
-    begin_pair(f, 2, 2, 1);
-    line(f, "Begin WcsMap");
-    line(f, "Nin = 2");
-    line(f, "IsA Mapping");
-    line(f, "Type = \\\"TAN\\\"");
-    line(f, "End WcsMap");
-    line(f, "MapB =");
-    begin_pair(f, 2, 2, 1);
-    put_sphere(f, 0);
-    line(f, "MapB =");
-    begin_pair(f, 3, 2, 0);
-    put_matrix(f, 3, turn);
-    line(f, "MapB =");
-    put_sphere(f, t->ra);
-    for (int k = 0; k < 4; k++)
-        line(f, "End CmpMap");
-}
-
-static void put_projection(FILE *f, const sq_cell_coadd *c, const tangent *t)
+static void put_projection(FILE *f, const sq_cell_coadd *c, const sq_tangent *t)
 {
     fprintf(f,
             "\"sky_projection\":{" VERSION ",\"pixel_to_sky\":{" VERSION
@@ -402,12 +287,12 @@ static void put_projection(FILE *f, const sq_cell_coadd *c, const tangent *t)
     fprintf(f, ",");
     put_interval(f, 'x', 0, c->tract_nx);
     fprintf(f, "},null],\"mappings\":[{\"ast\":\"");
-    put_mapping(f, t);
+    sq_ast_mapping(f, t);
     fprintf(f, "\"}],\"schema_url\":\"" SCHEMAS "transform-1.0.0\"},\"schema_url\":\"" SCHEMAS
                "sky_projection-1.0.0\"}");
 }
 
-static sq_status make_tree(const sq_cell_coadd *c, const tangent *t, char **out, size_t *size)
+static sq_status make_tree(const sq_cell_coadd *c, const sq_tangent *t, char **out, size_t *size)
 {
     FILE *f = open_memstream(out, size);
     if (!f)
@@ -507,14 +392,16 @@ sq_status sq_write_cell_coadd(const char *path, const sq_cell_coadd *c, const sq
     sq_status rc = SQ_OK;
     char *cards = NULL, *text = NULL;
     size_t size = 0;
-    tangent t;
+    sq_tangent t;
     sq_writer w = {0};
     if (c->nx < 1 || c->ny < 1 || c->nx > INT32_MAX || c->ny > INT32_MAX || c->cell < 1 ||
         c->side < 1 || c->side % 2 == 0 || 2 * c->border >= c->nx || 2 * c->border >= c->ny)
         return sq_fail(SQ_ERR_USAGE, "%s: %lld x %lld pixels, cells of %d, PSF images of %d", path,
                        (long long)c->nx, (long long)c->ny, c->cell, c->side);
     SQ_TRY(sq_wcs_to_header(wcs, &cards));
-    SQ_TRY(read_tangent(c, cards, &t));
+    SQ_TRY(sq_tangent_read(cards, path, &t));
+    t.x += (double)c->x0;
+    t.y += (double)c->y0;
     SQ_TRY(make_tree(c, &t, &text, &size));
     SQ_TRY(sq_writer_begin(&w, path));
     put_primary(&w);
