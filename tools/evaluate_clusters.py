@@ -436,11 +436,12 @@ def sources(layers):
 
 def plan(seed, quick):
     """Name, seed, fields, side in pixels and keys of each survey. A field loses half a degree at each edge: of 2816
-    pixels 505 deg^2 are left, of 2048 258, of 1200 81."""
+    pixels 505 deg^2 are left, of 2048 258, of 1536 139, of 1200 81."""
     many, one, side = (10, 2, 2816) if not quick else (2, 1, 1200)
     middle = min(side, 2048)
     out = {"validation": (4301, one, middle, {"beams": False}), "test": (seed, many, side, {"beams": False}),
-           "test-hard": (seed + 20, one, middle, HARD_SKY), "validation-beams": (4201, one, middle, {}), "test-beams": (seed + 1, many, 1200, {})}
+           "test-hard": (seed + 20, one, middle, HARD_SKY), "validation-beams": (4201, one, middle, {}),
+           "test-beams": (seed + 1, many, min(side, 1536), {})}
     for k, keys in enumerate(OTHER_SKIES.values() if not quick else ()):
         out[f"other-{k}"] = (seed + 2 + k, one, middle, keys)
     return out
