@@ -12,7 +12,7 @@ static const double ARCMIN = M_PI / 180 / 60;
 /* Far below the median the weights would only slow the filter down. */
 static const double LEAST_TAPER = 0.02;
 static const double HOLE = 20; /* arcmin: smaller holes do not shape the window of powers */
-enum { STEPS = 1000, TRAINING = 24, SKY_STREAM = 0x6c656e73, NOISE_STREAM = 0x6c656e74 };
+enum { STEPS = 1000, INPUT_SKIES = 24, SKY_STREAM = 0x6c656e73, NOISE_STREAM = 0x6c656e74 };
 
 /* ---- pairs ---- */
 
@@ -59,11 +59,11 @@ static void unload(lensing_patch *p)
 {
     sq_wiener_destroy(p->wiener);
     sq_quadratic_destroy(p->q);
-    sq_delensed_destroy(p->delensed);
+    sq_lensing_inputs_destroy(p->inputs);
     sq_maximum_destroy(p->maximum);
     p->wiener = NULL;
     p->q = NULL;
-    p->delensed = NULL;
+    p->inputs = NULL;
     p->maximum = NULL;
     p->loaded = p->usable = 0;
 }
@@ -74,6 +74,7 @@ void lensing_patch_destroy(lensing_patch *p)
         return;
     unload(p);
     sq_fft_destroy(p->fft);
+    sq_lensing_network_destroy(p->network);
     sq_cmb_destroy(p->cmb);
     double *real[] = {p->transfer, p->ell,    p->box,     p->taper,
                       p->sigma,    p->window, p->ivar[0], p->ivar[1]};
@@ -211,6 +212,9 @@ sq_status lensing_patch_create(const lensing_patch_setup *setup, lensing_patch *
                            p->taper));
     make_box(p);
     SQ_TRY(make_sky(p));
+    if (setup->methods & 1u << LENSING_NETWORK)
+        SQ_TRY(sq_lensing_network_create(setup->model, setup->net, &p->flat, setup->precision,
+                                         &p->network));
     *out = p;
     p = NULL;
 cleanup:
@@ -364,56 +368,19 @@ static sq_status make_estimators(lensing_patch *p)
     return rc;
 }
 
-/* Skies without mask, of even noise: E and B into the legs of set 0, kappa into its truth. */
-static sq_status draw_whole(lensing_patch *p, uint32_t realisation)
+/* What the network and QE_n need to know of the noise. */
+static sq_status make_inputs(lensing_patch *p)
 {
     sq_status rc = SQ_OK;
     const lensing_settings *s = p->setup.settings;
-    double _Complex **leg = p->leg[0];
-    double level = p->level * s->polarisation_noise / s->pixel;
-    sq_rng rng;
-    sq_rng_init(&rng, p->setup.seed, SKY_STREAM, UINT64_C(1) << 63 | realisation);
-    SQ_TRY(sq_cmb_draw(p->cmb, &rng, p->wide));
-    SQ_TRY(sq_cmb_lens(p->cmb, 1, p->wide[SQ_CMB_PHI], NULL, p->wide[SQ_CMB_E], NULL, NULL, leg[1],
-                       leg[2]));
-    for (int i = 1; i < 3; i++) {
-        for (int64_t k = 0; k < p->pixels; k++)
-            p->drawn[i][k] = level * sq_rng_normal(&rng);
-        sq_fft_forward(p->fft, p->drawn[i], p->lensed[i]);
-    }
-    sq_filter_qu_to_eb(&p->flat, p->lensed[1], p->lensed[2]);
-    sq_filter_qu_to_eb(&p->flat, leg[1], leg[2]);
-    for (int64_t k = 0; k < p->modes; k++) {
-        double beam = sq_table_at(p->transfer, (int)s->lmax, p->ell[k]);
-        for (int i = 1; i < 3; i++)
-            leg[i][k] += beam > 0 ? p->lensed[i][k] / beam : 0;
-    }
-    double _Complex *truth = p->field[0][p->setup.pairs->fields - 1];
-    sq_cmb_regrid(&p->work, p->wide[SQ_CMB_PHI], &p->flat, truth);
-    for (int64_t k = 0; k < p->modes; k++)
-        truth[k] *= 0.5 * p->ell[k] * p->ell[k];
+    double *noise = NULL;
+    SQ_TRY(SQ_ALLOC(noise, s->lmax + 1, "noise"));
+    for (int l = 0; l <= s->lmax; l++)
+        noise[l] = p->table[TOTAL_E][l] - p->setup.theory->lensed[THEORY_EE][l];
+    SQ_TRY(sq_lensing_inputs_create(&p->flat, (int)s->lmin, (int)s->lmax, noise, INPUT_SKIES,
+                                    p->setup.seed, &p->inputs));
 cleanup:
-    return rc;
-}
-
-/* The regressions of QE_n, on whole skies of the patch's noise. */
-static sq_status train_delensed(lensing_patch *p)
-{
-    sq_status rc = SQ_OK;
-    const lensing_settings *s = p->setup.settings;
-    const lensing_pairs *pairs = p->setup.pairs;
-    SQ_TRY(sq_delensed_create(&p->flat, (int)s->lmin, (int)s->lmax, &p->spectra,
-                              p->setup.theory->lensed[THEORY_BB], p->setup.theory->phi, pairs->bins,
-                              pairs->edges, &p->delensed));
-    for (int pass = 0; pass < s->passes; pass++) {
-        for (uint32_t i = 0; i < TRAINING; i++) {
-            SQ_TRY(draw_whole(p, i));
-            SQ_TRY(sq_delensed_train(p->delensed, p->leg[0][1], p->leg[0][2],
-                                     p->field[0][pairs->fields - 1]));
-        }
-        SQ_TRY(sq_delensed_close(p->delensed, NULL));
-    }
-cleanup:
+    sq_free(noise);
     return rc;
 }
 
@@ -449,24 +416,58 @@ cleanup:
     return rc;
 }
 
+/* QE_n and the network's kappa, each where it is wanted. */
+static sq_status learn(lensing_patch *p, int set)
+{
+    sq_status rc = SQ_OK;
+    const lensing_pairs *pairs = p->setup.pairs;
+    SQ_TRY(sq_lensing_inputs_fill(p->inputs, p->leg[set][1], p->leg[set][2]));
+    if (p->network)
+        SQ_TRY(sq_lensing_network_run(p->network, p->inputs));
+    for (int f = 0; f < pairs->fields; f++) {
+        if (pairs->field[f] == LENSING_QEN)
+            memcpy(p->field[set][f], sq_lensing_inputs_base(p->inputs),
+                   (size_t)p->modes * sizeof **p->field[set]);
+        if (pairs->field[f] == LENSING_NETWORK)
+            sq_lensing_inputs_finish(p->inputs, sq_lensing_network_mean(p->network),
+                                     p->field[set][f]);
+    }
+cleanup:
+    return rc;
+}
+
 /* All fields of a set but the truth. */
 static sq_status estimate(lensing_patch *p, int set)
 {
     sq_status rc = SQ_OK;
     const lensing_pairs *pairs = p->setup.pairs;
     double _Complex **leg = p->leg[set];
+    sq_maximum_result result;
     SQ_TRY(lensing_patch_quadratic(p, leg, leg, p->field[set]));
-    for (int f = 0; f < pairs->fields; f++) {
-        double _Complex *out = p->field[set][f];
-        sq_maximum_result result;
-        if (pairs->field[f] == LENSING_QEN)
-            SQ_TRY(sq_delensed_run(p->delensed, -1, leg[1], leg[2], out));
+    for (int f = 0; f < pairs->fields && p->maximum; f++) {
         if (pairs->field[f] == LENSING_MAP)
             SQ_TRY(sq_maximum_run(p->maximum, leg[1], leg[2], NULL,
-                                  (int)p->setup.settings->iterations, 1e-3, out, NULL, &result));
+                                  (int)p->setup.settings->iterations, 1e-3, p->field[set][f], NULL,
+                                  &result));
     }
+    if (p->inputs)
+        SQ_TRY(learn(p, set));
 cleanup:
     return rc;
+}
+
+/* How far the ensemble's members are apart in the window. */
+static double scatter_of(const lensing_patch *p)
+{
+    double sum = 0, weight = 0;
+    if (!p->network)
+        return NAN;
+    const float *scatter = sq_lensing_network_scatter(p->network);
+    for (int64_t k = 0; k < p->pixels; k++) {
+        sum += p->window[k] * scatter[k] * scatter[k];
+        weight += p->window[k];
+    }
+    return sqrt(sum / weight);
 }
 
 sq_status lensing_patch_load(lensing_patch *p, uint64_t number, const lensing_input *in,
@@ -486,11 +487,12 @@ sq_status lensing_patch_load(lensing_patch *p, uint64_t number, const lensing_in
     if (p->usable) {
         SQ_TRY(make_filter(p));
         SQ_TRY(make_estimators(p));
-        if (p->setup.methods & 1u << LENSING_QEN)
-            SQ_TRY(train_delensed(p));
+        if (p->setup.methods & (1u << LENSING_QEN | 1u << LENSING_NETWORK))
+            SQ_TRY(make_inputs(p));
         SQ_TRY(lensing_patch_filter(p, p->map, LENSING_DATA));
         p->data_result = p->result;
         SQ_TRY(estimate(p, LENSING_DATA));
+        p->scatter = scatter_of(p);
     }
     p->loaded = 1;
     *usable = p->usable;

@@ -11,6 +11,7 @@
 
 #include "fourier/flat.h"
 #include "lensing/montecarlo.h"
+#include "lensing/network.h"
 #include "lensing/sky_maps.h"
 #include "lensing/theory.h"
 
@@ -37,6 +38,9 @@ typedef struct lensing_patch_setup {
     unsigned methods;
     int core, halo; /* pixels */
     uint64_t seed;
+    const sq_model *model; /* NULL: no network */
+    const sq_lensing_net *net;
+    sq_precision precision;
 } lensing_patch_setup;
 
 typedef struct lensing_patch lensing_patch;
@@ -75,6 +79,8 @@ typedef struct lensing_patch_facts {
     double bb_flipped, te_flipped;                 /* the same with U of the other sign */
     int iterations;
     double residual;
+    double scatter;    /* rms of the network's ensemble about its mean, whitened; NaN without */
+    int out_of_domain; /* of the network */
 } lensing_patch_facts;
 sq_status lensing_patch_describe(lensing_patch *patch, lensing_patch_facts *out);
 /* N0 by index of field (NaN where there is no formula) and of the iterated expectation, by bins:

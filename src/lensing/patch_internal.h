@@ -2,8 +2,8 @@
 #ifndef SQ_LENSING_PATCH_INTERNAL_H
 #define SQ_LENSING_PATCH_INTERNAL_H
 
-#include "lensing/delensed.h"
 #include "lensing/filter.h"
+#include "lensing/inputs.h"
 #include "lensing/maximum.h"
 #include "lensing/patch.h"
 #include "sim/cmb.h"
@@ -17,6 +17,8 @@ struct lensing_patch {
     int64_t pixels, modes;
     unsigned kinds, curl_kinds; /* estimators in use; those of the curl */
     sq_fft *fft;
+    sq_lensing_network *network;
+    double scatter; /* of the network's ensemble on the data */
     sq_cmb *cmb;
     double *transfer, *ell;
     double *box, *taper; /* of the core, and at the border of the patch */
@@ -29,7 +31,7 @@ struct lensing_patch {
     sq_wiener *wiener;
     sq_wiener_result result, data_result; /* of the last run; of the data's */
     sq_quadratic *q;
-    sq_delensed *delensed;
+    sq_lensing_inputs *inputs; /* of the network; its base is QE_n */
     sq_maximum *maximum;
     double _Complex *leg[LENSING_SETS][3];
     double _Complex *field[LENSING_SETS][LENSING_FIELDS];

@@ -111,7 +111,10 @@ sq_status lensing_patch_describe(lensing_patch *p, lensing_patch_facts *out)
         .bb_flipped = flipped[2],
         .te_flipped = flipped[3],
         .iterations = p->data_result.iterations,
-        .residual = p->data_result.residual};
+        .residual = p->data_result.residual,
+        .scatter = p->scatter,
+        .out_of_domain = p->network && sq_lensing_out_of_domain(
+                                           p->setup.net, sq_lensing_inputs_conditions(p->inputs))};
 cleanup:
     return rc;
 }

@@ -23,6 +23,11 @@ typedef struct lensing_probe {
     unsigned methods;
     int core, halo, side;
     uint64_t seed;
+    /* With a network: */
+    sq_probe_model file;
+    sq_model *model;
+    sq_lensing_net net;
+    sq_precision precision;
     char statistics[SQ_PATH_MAX], survey[SQ_PATH_MAX];
     int64_t mean_modes;
     int32_t *v, *u;
@@ -42,6 +47,7 @@ static void destroy(void *self)
     lensing_patch_destroy(p->patch);
     lensing_input_destroy(p->last);
     lensing_maps_close(p->maps);
+    sq_model_destroy(p->model);
     lensing_theory_free(&p->theory);
     sq_free(p->window);
     sq_free(p->v);
@@ -97,6 +103,30 @@ cleanup:
     return rc;
 }
 
+static sq_status load_network(lensing_probe *p, const sq_probe_setup *setup)
+{
+    const void *data;
+    size_t size;
+    sq_status rc = SQ_OK;
+    const lensing_settings *s = &p->settings;
+    int n = snprintf(p->file.path, sizeof p->file.path, "%s", setup->model);
+    if (n < 0 || (size_t)n >= sizeof p->file.path)
+        return sq_fail(SQ_ERR_CONFIG, "lensing: model: the path is too long");
+    SQ_TRY(sq_files_read(setup->files, p->file.path, &data, &size));
+    SQ_TRY(sq_model_parse(data, size, p->file.path, NULL, &p->model));
+    SQ_TRY(sq_lensing_net_read(p->model, p->file.path, &p->net));
+    p->file.hash = sq_model_hash(p->model);
+    p->precision = setup->precision;
+    if (p->net.lmin != s->lmin || p->net.lmax != s->lmax ||
+        fabs(p->net.pixel / s->pixel - 1) > 1e-6 || p->side % p->net.multiple)
+        SQ_TRY(sq_fail(SQ_ERR_CONFIG,
+                       "lensing: model: %s is for lmin %d, lmax %d, pixels of %g arcmin and "
+                       "patches with their halo of a multiple of %d pixels",
+                       p->file.path, p->net.lmin, p->net.lmax, p->net.pixel, p->net.multiple));
+cleanup:
+    return rc;
+}
+
 static sq_status create(const void *config, const sq_probe_setup *setup, void **self)
 {
     sq_status rc = SQ_OK;
@@ -110,6 +140,8 @@ static sq_status create(const void *config, const sq_probe_setup *setup, void **
     p->side = p->core + 2 * p->halo;
     SQ_TRY(check_shape(p));
     SQ_TRY(lensing_settings_methods(&p->settings, setup->model && *setup->model, &p->methods));
+    if (p->methods & 1u << LENSING_NETWORK)
+        SQ_TRY(load_network(p, setup));
     lensing_pairs_make(&p->settings, p->methods, &p->pairs);
     SQ_TRY(list_modes(p));
     /* To the corner of the grid on which skies are drawn. */
@@ -141,6 +173,8 @@ static sq_status describe(void *self, sq_probe_description *out)
                   {"reconstruction", shape, 1, 1},
                   {"survey", shape, 1, 0}},
         .inputs = sq_hash_combine(lensing_maps_identity(p->maps), p->theory.hash),
+        .nmodel = p->model ? 1 : 0,
+        .model = {p->file},
         .ntable = LENSING_TABLES,
         .nmap = p->settings.map_pixel > 0 ? LENSING_MAPS : 0};
     for (int t = 0; t < LENSING_TABLES; t++)
@@ -148,7 +182,8 @@ static sq_status describe(void *self, sq_probe_description *out)
     for (int k = 0; k < out->nmap; k++)
         out->map[k] = &p->release.schema[k];
     /* Maps and modes of patch and simulations in double precision, three sets of fields. */
-    out->memory = pixels * 8 * (uint64_t)(120 + 6 * p->pairs.fields) + ((uint64_t)64 << 20);
+    out->memory = pixels * 8 * (uint64_t)(120 + 6 * p->pairs.fields + (p->model ? 200 : 0)) +
+                  ((uint64_t)64 << 20);
     return SQ_OK;
 }
 
@@ -162,7 +197,10 @@ static sq_status start(void *self)
                                  .methods = p->methods,
                                  .core = p->core,
                                  .halo = p->halo,
-                                 .seed = p->seed};
+                                 .seed = p->seed,
+                                 .model = p->model,
+                                 .net = &p->net,
+                                 .precision = p->precision};
     return lensing_patch_create(&setup, &p->patch);
 }
 

@@ -208,6 +208,8 @@ static int find_flags(const lensing_patch_facts *f)
         flags |= LENSING_TE_SIGN;
     if (unlike(f->tt_ratio) || unlike(f->ee_ratio) || unlike(f->bb_ratio))
         flags |= LENSING_SPECTRUM;
+    if (f->out_of_domain)
+        flags |= LENSING_OUT_OF_DOMAIN;
     return flags;
 }
 
@@ -233,7 +235,8 @@ static sq_status write_patch(const work *w, const lensing_input *in, sq_product 
                      .te_ratio = f->te_ratio,
                      .bb_flipped = f->bb_flipped,
                      .te_flipped = f->te_flipped,
-                     .curl_chi2 = NAN};
+                     .curl_chi2 = NAN,
+                     .scatter = f->scatter};
     row.flags = find_flags(f);
     if (w->row && test_curl(w, &row))
         row.flags = (int)row.flags | LENSING_CURL_POWER;
@@ -256,6 +259,7 @@ sq_status lensing_reconstruct_empty(const lensing_input *in, const sq_patch *pla
                      .bb_flipped = NAN,
                      .te_flipped = NAN,
                      .curl_chi2 = NAN,
+                     .scatter = NAN,
                      .flags = LENSING_EMPTY};
     return lensing_rows_write(TABLE_PATCHES, 1, &row, product);
 }

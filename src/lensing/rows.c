@@ -4,7 +4,9 @@
 
 #include "base/mem.h"
 
-#define METHOD "0: tt, 1: te, 2: ee, 3: tb, 4: eb, 5: mv, 6: qen, 7: map, 8: network, 9: curl of mv"
+#define METHOD                                                                                     \
+    "0: tt, 1: te, 2: ee, 3: tb, 4: eb, 5: mv, 6: qen (QE of delensed maps), 7: map, 8: network, " \
+    "9: curl of mv"
 #define COUNT(list) (int)(sizeof(list) / sizeof *(list))
 
 static const sq_column patch_columns[] = {
@@ -25,6 +27,8 @@ static const sq_column patch_columns[] = {
     {"te_ratio_flipped", SQ_F64, "", "stat.value", "te_ratio with U of the other sign", 0},
     {"curl_chi2", SQ_F64, "", "stat.fit.chi2", "of the curl's bandpowers about zero", 0},
     {"curl_dof", SQ_I32, "", "stat.fit.dof", "bandpowers in it", 0},
+    {"network_scatter", SQ_F64, "", "stat.stdev",
+     "rms of the networks of the ensemble about their mean, over what the base leaves", 0},
     {"flags", SQ_I32, "", "meta.code",
      "1: no usable data, 2: U seems to have the other sign, 4: TE has the wrong sign, 8: power of "
      "the map is not that of spectra, beam and noise (unit, D_l for C_l, noise), 16: curl above "

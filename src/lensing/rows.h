@@ -27,7 +27,7 @@ enum lensing_flag {
 typedef struct patch_row {
     double ra, dec, area, held, noise_t, noise_p, iterations, residual;
     double tt_ratio, ee_ratio, bb_ratio, te_ratio, bb_flipped, te_flipped;
-    double curl_chi2, curl_dof, flags;
+    double curl_chi2, curl_dof, scatter, flags;
 } patch_row;
 
 typedef struct bandpower_row {

@@ -4,7 +4,6 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "lensing/delensed.h"
 #include "lensing/spectra_file.h"
 
 #define AT(member) offsetof(lensing_settings, member)
@@ -70,8 +69,6 @@ const sq_config_field lensing_settings_fields[] = {
      "residual at which the conjugate gradients of the filter stop"},
     {"simulations", SQ_CONFIG_INT, AT(simulations), 0, 2, 100000, NULL, NULL,
      "realisations of each patch, of two skies each"},
-    {"passes", SQ_CONFIG_INT, AT(passes), 0, 2, SQ_DELENSED_PASSES, NULL, NULL,
-     "of qen: the first is EB and EE"},
     {"iterations", SQ_CONFIG_INT, AT(iterations), 0, 1, 200, NULL, NULL, "most steps of map"},
     {"amplitude", SQ_CONFIG_BOOL, AT(amplitude), 0, 0, 0, NULL, NULL,
      "fit the lensing amplitude; takes simulations at 0.8 and 1.2 too, twice the time"},
@@ -98,7 +95,6 @@ void lensing_settings_defaults(void *settings)
                                                        .lmin = 100,
                                                        .lmax = 3000,
                                                        .simulations = 40,
-                                                       .passes = 4,
                                                        .iterations = 20,
                                                        .pixel = 2.34375,
                                                        .edge = 60,

@@ -28,7 +28,7 @@ typedef struct lensing_settings {
     bool pixel_window, temperature_only;
     char *lensed, *potential, *gradient;
     int spectra_unit; /* sq_cl_unit */
-    int64_t lmin, lmax, simulations, passes, iterations;
+    int64_t lmin, lmax, simulations, iterations;
     sq_config_reals bins;
     double pixel, edge, map_pixel, tolerance; /* arcmin */
     bool amplitude;
