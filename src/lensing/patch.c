@@ -537,6 +537,12 @@ sq_status lensing_patch_draw(lensing_patch *p, uint32_t realisation, int which)
     return rc == SQ_OK ? draw_noise(p, &rng) : rc;
 }
 
+void lensing_patch_quieten(lensing_patch *p)
+{
+    for (int i = 0; i < (p->polarised ? 3 : 1); i++)
+        memset(p->noise[i], 0, (size_t)p->pixels * sizeof(double));
+}
+
 sq_status lensing_patch_simulate(lensing_patch *p, double amplitude, int set)
 {
     sq_status rc = SQ_OK;

@@ -60,6 +60,8 @@ const double _Complex *lensing_patch_kappa(const lensing_patch *patch, int field
 
 /* A simulated sky: of (patch, realisation, which = 0, 1) with CMB, phi and noise of its own. */
 sq_status lensing_patch_draw(lensing_patch *patch, uint32_t realisation, int which);
+/* Take the noise out of the sky that is drawn. */
+void lensing_patch_quieten(lensing_patch *patch);
 /* Its fields when phi is that times sqrt(amplitude), truth too: in the places that
  * lensing_patch_simulated gives, of set 0 or 1. The legs of the set are kept. */
 sq_status lensing_patch_simulate(lensing_patch *patch, double amplitude, int set);

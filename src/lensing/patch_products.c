@@ -67,8 +67,14 @@ static void ratios(lensing_patch *p, int set, double ratio[4])
     double _Complex *m[3] = {p->windowed[0][0], p->windowed[0][1], p->windowed[1][0]};
     double power[4] = {0}, expected[4] = {0}, scale = p->flat.dx * p->flat.dy / (double)p->pixels;
     int columns = p->side / 2 + 1, planes = p->polarised ? 3 : 1;
-    for (int i = 0; i < planes; i++)
-        apply_window(p, p->leg[set][i], m[i]);
+    for (int i = 0; i < planes; i++) {
+        /* Of T below, the window would bring much into the band. */
+        for (int64_t k = 0; k < p->modes; k++)
+            p->lensed[i][k] = p->ell[k] >= (double)s->lmin && p->ell[k] <= (double)s->lmax
+                                  ? p->leg[set][i][k]
+                                  : 0;
+        apply_window(p, p->lensed[i], m[i]);
+    }
     for (int64_t k = 0; k < p->modes; k++) {
         double l = p->ell[k], w = sq_flat_weight(&p->flat, (int)(k % columns));
         if (l < low || l >= high)

@@ -259,7 +259,7 @@ static void release(void *self, void *input)
 
 /* ---- simulations ---- */
 
-enum { FIRST, SECOND, NOISE_DATA, NOISE_SIMS, LOW, HIGH };
+enum { FIRST, SECOND, NOISE_DATA, NOISE_SIMS, LOW, HIGH, NOISE_CMB };
 
 typedef struct realisation {
     double *power[LENSING_KINDS]; /* [pairs * bins] */
@@ -299,6 +299,23 @@ static sq_status powers_of(const lensing_probe *p, int set, int quadratic, doubl
     return lensing_patch_powers(p->patch, field, field, out);
 }
 
+/* The bias that the CMB has of its own: splits share it. */
+static sq_status simulate_quiet(lensing_probe *p, uint32_t number, double *power)
+{
+    sq_status rc = SQ_OK;
+    for (int set = 0; set < 2; set++) {
+        SQ_TRY(lensing_patch_draw(p->patch, number, set));
+        lensing_patch_quieten(p->patch);
+        SQ_TRY(lensing_patch_simulate(p->patch, 1, set));
+    }
+    SQ_TRY(lensing_patch_cross(p->patch, 0, 1));
+    SQ_TRY(powers_of(p, 0, 1, power));
+    for (int k = 0; k < p->pairs.pairs * p->pairs.bins; k++)
+        power[k] *= 2;
+cleanup:
+    return rc;
+}
+
 static sq_status simulate(lensing_probe *p, uint32_t number, realisation *r)
 {
     sq_status rc = SQ_OK;
@@ -320,7 +337,7 @@ static sq_status simulate(lensing_probe *p, uint32_t number, realisation *r)
     for (int k = 0; k < powers; k++) {
         r->power[NOISE_SIMS][k] *= 2;
         r->power[NOISE_DATA][k] = 2 * (r->power[NOISE_DATA][k] + more[k]);
-        r->power[LOW][k] = r->power[HIGH][k] = NAN;
+        r->power[LOW][k] = r->power[HIGH][k] = r->power[NOISE_CMB][k] = NAN;
     }
     if (p->settings.amplitude) {
         SQ_TRY(lensing_patch_draw(p->patch, number, 0));
@@ -329,6 +346,8 @@ static sq_status simulate(lensing_probe *p, uint32_t number, realisation *r)
         SQ_TRY(lensing_patch_simulate(p->patch, 1.2, 0));
         SQ_TRY(powers_of(p, 0, 0, r->power[HIGH]));
     }
+    if (p->settings.maps.count >= 4)
+        SQ_TRY(simulate_quiet(p, number, r->power[NOISE_CMB]));
 cleanup:
     sq_free(more);
     return rc;
@@ -361,7 +380,8 @@ static sq_status write_realisation(const lensing_probe *p, const realisation *r,
                                   .noise_data = r->power[NOISE_DATA][k],
                                   .noise_sims = r->power[NOISE_SIMS][k],
                                   .low = r->power[LOW][k],
-                                  .high = r->power[HIGH][k]};
+                                  .high = r->power[HIGH][k],
+                                  .noise_cmb = r->power[NOISE_CMB][k]};
     SQ_TRY(lensing_rows_write(TABLE_SIMULATIONS, powers, row, product));
     SQ_TRY(SQ_ALLOC(mode, modes, "rows"));
     for (int64_t k = 0; k < modes; k++)

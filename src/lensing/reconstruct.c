@@ -130,7 +130,10 @@ static void fill_row(work *w, int k, int pair, int bin)
     r->n1 = quadratic ? rest - w->stats.noise_sims[at] : 0;
     r->kappa = (r->power - r->noise - r->n1) / square;
     r->error = w->stats.scatter[at] / fabs(square);
-    r->split = both ? (w->split[a * p->bins + bin] - r->n1 - r->mean_field) / square : NAN;
+    r->split =
+        both ? (w->split[a * p->bins + bin] - w->stats.noise_cmb[at] - r->n1 - r->mean_field) /
+                   square
+             : NAN;
     r->snr = both ? sqrt(0.5 * w->count[bin]) * pow(w->rho[a][bin], 2) : NAN;
     double ideal = w->signal[bin] / (w->signal[bin] + w->iterated[bin]);
     r->snr_iterated = r->snr / (sqrt(0.5 * w->count[bin]) * ideal);

@@ -57,7 +57,8 @@ static const sq_column bandpower_columns[] = {
     {"kappa", SQ_F64, "sr", "", "C_L of kappa: (power - noise - n1) / (transfer_a transfer_b)", 0},
     {"kappa_err", SQ_F64, "sr", "stat.error", "its scatter in simulations", 0},
     {"kappa_split", SQ_F64, "sr", "",
-     "C_L of kappa from 4 or more splits without noise bias, less n1", 0},
+     "C_L of kappa from 4 or more splits without bias of their noise, less that of the CMB and n1",
+     0},
     {"signal", SQ_F64, "sr", "", "C_L of kappa of the spectra", 0},
     {"n0", SQ_F64, "sr", "stat.variance", "N0 of the whole sky with the patch's median noise", 0},
     {"rho", SQ_F64, "", "stat.correlation", "with the truth, in simulations", 0},
@@ -101,7 +102,9 @@ static const sq_column simulation_columns[] = {
     {"noise_data", SQ_F64, "sr", "", "4 C_L of the estimates from data and a simulation", 0},
     {"noise_sims", SQ_F64, "sr", "", "2 C_L of the estimates from both skies", 0},
     {"power_low", SQ_F64, "sr", "", "the first sky with lensing amplitude 0.8", 0},
-    {"power_high", SQ_F64, "sr", "", "the first sky with lensing amplitude 1.2", 0}};
+    {"power_high", SQ_F64, "sr", "", "the first sky with lensing amplitude 1.2", 0},
+    {"noise_cmb", SQ_F64, "sr", "",
+     "2 C_L of the estimates from both skies without noise, for 4 or more splits", 0}};
 
 static const sq_column mode_columns[] = {
     {"method", SQ_I32, "", "meta.id", METHOD, 0},

@@ -47,7 +47,7 @@ typedef struct amplitude_row {
 
 typedef struct simulation_row {
     double method_a, method_b, l_min, l_max, area;
-    double first, second, noise_data, noise_sims, low, high;
+    double first, second, noise_data, noise_sims, low, high, noise_cmb;
 } simulation_row;
 
 typedef struct mode_row {

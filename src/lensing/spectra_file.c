@@ -314,11 +314,13 @@ static sq_status check_tt(const table *t, sq_cl_unit unit, const double *cl)
         return SQ_OK;
     for (int u = 0; u < SQ_CL_UNITS; u++) {
         if (mean[u] > HEIGHT_TT / HEIGHT_FACTOR && mean[u] < HEIGHT_TT * HEIGHT_FACTOR)
-            return sq_fail(SQ_ERR_DATA,
-                           "%s: TT: as %s its mean D over L = 200..300 is %.3g uK^2 instead of "
-                           "about %.0f; as %s it is %.0f: give --cls-unit %s",
-                           t->path, unit_names[unit], mean[unit], HEIGHT_TT, unit_names[u], mean[u],
-                           unit_names[u]);
+            return sq_fail(
+                SQ_ERR_DATA,
+                "%s: TT: as %s its mean D over L = 200..300 is %.3g uK^2 instead of "
+                "about %.0f; as %s it is %.0f: give --cls-unit %s, or spectra_unit in a run "
+                "configuration",
+                t->path, unit_names[unit], mean[unit], HEIGHT_TT, unit_names[u], mean[u],
+                unit_names[u]);
     }
     return sq_fail(SQ_ERR_DATA,
                    "%s: TT: its mean D over L = 200..300 is %.3g uK^2 instead of about %.0f, and "

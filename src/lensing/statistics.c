@@ -42,8 +42,8 @@ int64_t lensing_mean_modes(const sq_flat *flat, const lensing_pairs *pairs, int3
 
 void lensing_statistics_free(lensing_statistics *s)
 {
-    double *all[] = {s->mean, s->scatter, s->noise_data, s->noise_sims};
-    for (int i = 0; i < 4; i++)
+    double *all[] = {s->mean, s->scatter, s->noise_data, s->noise_sims, s->noise_cmb};
+    for (int i = 0; i < 5; i++)
         sq_free(all[i]);
     for (int h = 0; h < 2; h++)
         sq_free(s->half[h]);
@@ -53,9 +53,9 @@ void lensing_statistics_free(lensing_statistics *s)
 static sq_status make(lensing_statistics *s, int64_t powers, int64_t mean_modes)
 {
     sq_status rc = SQ_OK;
-    double **all[] = {&s->mean, &s->scatter, &s->noise_data, &s->noise_sims};
+    double **all[] = {&s->mean, &s->scatter, &s->noise_data, &s->noise_sims, &s->noise_cmb};
     memset(s, 0, sizeof *s);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         SQ_TRY(sq_alloc(all[i], (size_t)powers, sizeof(double), "statistics"));
     for (int h = 0; h < 2; h++)
         SQ_TRY(SQ_ALLOC(s->half[h], mean_modes, "mean field"));
@@ -95,6 +95,7 @@ static void add_powers(writer *w, const simulation_row *row)
         s->scatter[k] += row[k].first * row[k].first + row[k].second * row[k].second;
         s->noise_data[k] += row[k].noise_data;
         s->noise_sims[k] += row[k].noise_sims;
+        s->noise_cmb[k] += row[k].noise_cmb;
     }
     s->area = row[0].area;
     s->count++;
@@ -133,6 +134,7 @@ static sq_status finish_patch(writer *w)
             sqrt(fmax(0, s->scatter[k] / (2 * n) - s->mean[k] * s->mean[k]) * 2 * n / (2 * n - 1));
         s->noise_data[k] /= n;
         s->noise_sims[k] /= n;
+        s->noise_cmb[k] /= n;
     }
     for (int h = 0; h < 2; h++) {
         for (int64_t k = 0; k < w->modes && s->halves[h] > 0; k++)
@@ -141,8 +143,8 @@ static sq_status finish_patch(writer *w)
     SQ_TRY(SQ_GROW(w->entry, w->capacity, w->entries + 1, "statistics"));
     w->entry[w->entries++] = (entry){w->patch, ftell(w->file)};
     SQ_TRY(put(w, head, sizeof head));
-    const double *all[] = {s->mean, s->scatter, s->noise_data, s->noise_sims};
-    for (int i = 0; i < 4; i++)
+    const double *all[] = {s->mean, s->scatter, s->noise_data, s->noise_sims, s->noise_cmb};
+    for (int i = 0; i < 5; i++)
         SQ_TRY(put(w, all[i], powers * sizeof(double)));
     for (int h = 0; h < 2; h++)
         SQ_TRY(put(w, s->half[h], (size_t)w->modes * sizeof(double _Complex)));
@@ -307,8 +309,8 @@ sq_status lensing_statistics_read(const char *path, const lensing_pairs *pairs, 
     SQ_TRY(get(file, path, numbers, sizeof numbers));
     s->count = (int64_t)numbers[0];
     s->area = numbers[1];
-    double *all[] = {s->mean, s->scatter, s->noise_data, s->noise_sims};
-    for (int i = 0; i < 4; i++)
+    double *all[] = {s->mean, s->scatter, s->noise_data, s->noise_sims, s->noise_cmb};
+    for (int i = 0; i < 5; i++)
         SQ_TRY(get(file, path, all[i], (size_t)head.powers * sizeof(double)));
     for (int h = 0; h < 2; h++) {
         s->halves[h] = numbers[2 + h];

@@ -14,7 +14,7 @@
 /* Modes of the mean field that are kept: 0 < l below the last bin's end. */
 int64_t lensing_mean_modes(const sq_flat *flat, const lensing_pairs *pairs, int32_t *v, int32_t *u);
 
-enum { LENSING_KINDS = 6 }; /* first, second, noise_data, noise_sims, low, high */
+enum { LENSING_KINDS = 7 }; /* first, second, noise_data, noise_sims, low, high, noise_cmb */
 
 /* Of one patch; arrays [pairs * bins], fields are indices into pairs->field. */
 typedef struct lensing_statistics {
@@ -22,7 +22,7 @@ typedef struct lensing_statistics {
     double area;
     double *mean;    /* power, of first and second skies */
     double *scatter; /* its standard deviation */
-    double *noise_data, *noise_sims;
+    double *noise_data, *noise_sims, *noise_cmb;
     double _Complex *half[2]; /* mean field of even and odd realisations, [fields][mean modes] */
     double halves[2];         /* realisations in each */
 } lensing_statistics;
