@@ -222,7 +222,8 @@ def compare(validation, test, draws):
 
 
 def calibration(skies, draws=200):
-    """Expected calibration error and reliability of both probabilities, where they are, and the share of flagged rows."""
+    """Expected calibration error and reliability of both probabilities, where they are, and the share of flagged rows;
+    `floor` is the error that so many candidates show when the probabilities are right."""
     out = {}
     for name, column, real in (("target", "probability", False), ("halo", "probability_halo", True)):
         if column not in skies[0]:
@@ -234,7 +235,9 @@ def calibration(skies, draws=200):
         value, error = cm.bootstrap(
             lambda p: np.array([cm.expected_calibration_error(*joined(p)[:2])]), parts, draws)
         p, right, flagged = joined(parts)
-        out[name] = {"error": [float(value[0]), float(error[0])], "candidates": int((p > 0.05).sum()),
+        rng = np.random.default_rng(5)
+        floor = np.mean([cm.expected_calibration_error(p, rng.random(len(p)) < p) for _ in range(20)])
+        out[name] = {"error": [float(value[0]), float(error[0])], "floor": float(floor), "candidates": int((p > 0.05).sum()),
                      "flagged": flagged / max(len(p), 1),
                      "reliability": cm.reliability(p, right, np.linspace(0, 1, 11))}
     return out
@@ -314,8 +317,8 @@ def evaluate(validation, test, draws=200):
 
 def say_calibration(rows, name):
     for kind, row in rows.items():
-        print(f"  calibration error of P({kind}), {name}: {row['error'][0]:.4f}+-{row['error'][1]:.4f}, "
-              f"{row['candidates']} candidates, out of domain {row['flagged']:.3f}", flush=True)
+        print(f"  calibration error of P({kind}), {name}: {row['error'][0]:.4f}+-{row['error'][1]:.4f} (were it perfect, "
+              f"{row['floor']:.4f}), {row['candidates']} candidates, out of domain {row['flagged']:.3f}", flush=True)
 
 
 def say(result):
@@ -485,7 +488,10 @@ def remake(options):
         common.say(f"networks: {', '.join(models)}")
         found = {}
         for name, (seed, fields, side, keys) in todo.items():
-            runs = ["clusters"] if name.startswith("other") else [*models, "single"]
+            more = [] if name.startswith("other") else ["deepsz"] if "deepsz" in models else ["single"]
+            if name in ("validation", "test"):
+                more = [*(m for m in models if m != "clusters"), "single"]
+            runs = ["clusters", *more]
             found[name] = skies.load(name, seed, fields, side, runs, **keys)
         result = evaluate(found["validation"], found["test"])
         hard = evaluate(found["validation"], found["test-hard"])
