@@ -478,7 +478,8 @@ def remake(options):
     paths = {"clusters": options.model or os.path.join(MODELS, "clusters.onnx"),
              "deepsz": os.path.join(MODELS, "deepsz.onnx"), "blind": os.path.join(MODELS, "clusters-blind.onnx")}
     models = {k: os.path.abspath(v) for k, v in paths.items() if os.path.exists(v)}
-    folder = os.path.abspath(options.folder) if options.folder else common.work_folder("evaluate-")
+    folder = os.path.abspath(os.path.join(options.folder, "quick" if options.quick else "")) if options.folder else \
+        common.work_folder("evaluate-")
     skies, todo = Skies(folder, models), plan(options.seed, options.quick)
     try:
         if options.prepare:
@@ -511,7 +512,7 @@ def remake(options):
         others = {n: calibration(found[f"other-{k}"]) for k, n in enumerate(OTHER_SKIES) if f"other-{k}" in found}
         for name, rows in others.items():
             say_calibration(rows, name)
-        if not options.model:
+        if not options.model and not options.quick:
             results = os.path.join(common.ROOT, "tools", "results")
             draw(found["test"], result, os.path.join(results, "clusters.png"))
             if "edge" in result:
