@@ -14,7 +14,14 @@
 
 #define AT(member) offsetof(sq_lensing_sky_config, member)
 
-enum { SKIES = 24, DOMAIN_GROUP = 0x6c6511, DOMAIN_AMPLITUDE, STEPS = 16, PIXELS_MOST = 4096 };
+enum {
+    SKIES = 24,
+    SKIES_FIXED = 96,
+    DOMAIN_GROUP = 0x6c6511,
+    DOMAIN_AMPLITUDE,
+    STEPS = 16,
+    PIXELS_MOST = 4096
+};
 static const double ARCMIN = M_PI / 180 / 60;
 
 static const char *const presets[] = {"cmb", NULL};
@@ -164,7 +171,8 @@ static sq_status begin_group(writer *w, int64_t group)
     sq_lensing_inputs_destroy(w->inputs);
     w->inputs = NULL;
     /* Simulations of a seed of their own: the samples are not to be known to the regression. */
-    SQ_TRY(sq_lensing_inputs_create(&w->flat, w->lmin, w->lmax, w->noise, SKIES, sq_rng_u64(&rng),
+    SQ_TRY(sq_lensing_inputs_create(&w->flat, w->lmin, w->lmax, w->noise,
+                                    w->options->fixed ? SKIES_FIXED : SKIES, sq_rng_u64(&rng),
                                     &w->inputs));
     if (w->options->fixed && !w->maximum && group == w->options->first / SQ_LENSING_GROUP)
         SQ_TRY(begin_fixed(w));

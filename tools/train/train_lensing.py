@@ -6,7 +6,8 @@
     python3 tools/train/train_lensing.py --sets 'SETS/set-*.h5' --validation SETS/validation.h5 --out RUN --hours 0.8
 
 The loss is the mean of |FT(network - target)|^2 over the modes of 60 <= L <= 3000 over that of the target: 1 for a network that
-adds nothing to the classical estimate. Boxes are shifted, turned and mirrored. Sets that appear while it
+adds nothing to the classical estimate. Modes have the weight rho_L^2 that this estimate has in the validation set: where there is
+little to know, gradients are noise. Boxes are shifted, turned and mirrored. Sets that appear while it
 runs are taken in. Checkpoints are written every few minutes; the same command goes on from the last one.
 """
 
@@ -77,13 +78,15 @@ class Task:
         with h5py.File(a.validation) as f:
             self.truth, self.base, self.scale = f["kappa"][:], f["base"][:], f["scale"][:]
             self.image, self.condition = f["image"][:].astype(np.float32), f["condition"][:]
-            pixel, side = f.attrs["pixel"], f["kappa"].shape[-1]
+            pixel, side, power = f.attrs["pixel"], f["kappa"].shape[-1], f["theory"][0]
         step = np.radians(pixel / 60)
         self.ell = 2 * np.pi * np.hypot(np.fft.fftfreq(side, step)[:, None], np.fft.rfftfreq(side, step)[None])
         self.count = np.full(self.ell.shape, 2.0)
         self.count[:, [0, -1]] = 1
         use = (self.ell >= LOW) & (self.ell <= HIGH)
-        self.weight = torch.from_numpy((self.count * use).astype(np.float32)).to(a.device)
+        power = np.interp(self.ell, np.arange(len(power)), power)
+        known = np.where(use, 1 - self.scale ** 2 * step ** 2 / np.maximum(power, power[1, 1] * 1e-9), 0)
+        self.weight = torch.from_numpy((self.count * known).astype(np.float32)).to(a.device)
         self.train = Boxes(a.sets, a.limit)
         self.train.refresh(4)
 
@@ -124,7 +127,7 @@ def main():
     p.add_argument("--hours", type=float, default=0.8)
     p.add_argument("--batch", type=int, default=4)
     p.add_argument("--limit", type=int, default=100, help="sets held in memory")
-    p.add_argument("--rate", type=float, default=2e-3)
+    p.add_argument("--rate", type=float, default=8e-4)
     p.add_argument("--seed", type=int, default=7, help="of weights and batches")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--bf16", action="store_true")
@@ -156,7 +159,7 @@ def main():
         began = time.time()
         rate = a.rate * 0.5 * (1 + np.cos(np.pi * state["seconds"] / budget))
         for group in optimiser.param_groups:
-            group["lr"] = max(rate, 1e-3 * a.rate) * min(1.0, (state["step"] + 1) / 100)
+            group["lr"] = max(rate, 1e-3 * a.rate) * min(1.0, (state["step"] + 1) / 300)
         loss = task.loss(net, task.train.batch(rng, a.batch), autocast)
         optimiser.zero_grad()
         loss.backward()

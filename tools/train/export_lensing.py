@@ -1,0 +1,78 @@
+"""Write the averaged weights of lensing networks, members of an ensemble, as one ONNX file with what a run needs as metadata.
+
+    python3 tools/train/export_lensing.py RUN-1/checkpoint.pt RUN-2/checkpoint.pt RUN-3/checkpoint.pt \\
+        --sets 'SETS/set-*.h5' --output tools/models/lensing.onnx
+"""
+
+import argparse
+import glob
+import io
+import os
+import sys
+
+import h5py
+import numpy as np
+import torch
+import torch.nn as nn
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from export_clusters import halve
+from export_onnx import metadata
+from lensing_net import CHANNELS, CONDITIONS, PAD, LensingNet
+
+
+class Ensemble(nn.Module):
+    def __init__(self, members):
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, image, condition):
+        return torch.cat([m(image, condition) for m in self.members], 1)
+
+
+def load(path):
+    net = LensingNet()
+    saved = torch.load(path, map_location="cpu")
+    net.load_state_dict(saved["average"])
+    return net.eval(), saved["state"]
+
+
+def sets(pattern):
+    """The domain of the conditions, and what all sets share."""
+    low, high, shared = [], [], {}
+    for path in sorted(glob.glob(pattern)):
+        with h5py.File(path) as f:
+            low.append(f["condition"][:].min(0))
+            high.append(f["condition"][:].max(0))
+            shared = {k: f.attrs[k] for k in ("pixel", "lmin", "lmax")}
+    text = lambda v: ",".join(f"{x:.4f}" for x in v)
+    return {"skyquilt.domain_low": text(np.min(low, 0) - 0.02), "skyquilt.domain_high": text(np.max(high, 0) + 0.02),
+            **{"skyquilt." + k: f"{v:g}" for k, v in shared.items()}}
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("checkpoints", nargs="+")
+    p.add_argument("--output", required=True)
+    p.add_argument("--sets", required=True, help="pattern of the training sets, whose noise is the networks' domain")
+    p.add_argument("--name", default="lensing")
+    p.add_argument("--version", default="1")
+    a = p.parse_args()
+    members, states = zip(*(load(path) for path in a.checkpoints))
+    buffer = io.BytesIO()
+    torch.onnx.export(Ensemble(members), (torch.zeros(1, CHANNELS, 160, 160), torch.zeros(1, CONDITIONS)), buffer,
+                      input_names=["image", "condition"], output_names=["members"], opset_version=13,
+                      dynamic_axes={"image": {2: "height", 3: "width"}, "members": {2: "height", 3: "width"}},
+                      do_constant_folding=True)
+    entries = {"skyquilt.kind": "lensing", "skyquilt.layout": "lensing-1", "skyquilt.name": a.name,
+               "skyquilt.version": a.version, "skyquilt.pad": PAD, "skyquilt.multiple": 4,
+               "skyquilt.steps": ",".join(str(s["step"]) for s in states),
+               "skyquilt.training_seconds": ",".join(str(round(s["seconds"])) for s in states), **sets(a.sets)}
+    with open(a.output + ".partial", "wb") as f:
+        f.write(halve(buffer.getvalue()) + metadata(entries))
+    os.replace(a.output + ".partial", a.output)
+    print(f"{a.output}: {os.path.getsize(a.output)} bytes, {len(members)} members, steps {[s['step'] for s in states]}")
+
+
+if __name__ == "__main__":
+    main()
