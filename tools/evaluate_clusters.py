@@ -470,6 +470,15 @@ def judge(result, beams, others, criteria):
             criteria.add(f"flagged out of domain, {name}", skies["target"]["flagged"], 0.05, least=False)
 
 
+def finite(value):
+    """A record's value with None for what is no number: a purity that is never reached has no threshold."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(v) for v in value]
+    return value if not isinstance(value, float) or np.isfinite(value) else None
+
+
 def remake(options):
     """Everything again, for tools/evaluate."""
     if options.seed < TRAINING_SEED_LIMIT:
@@ -524,8 +533,9 @@ def remake(options):
         else:
             shutil.rmtree(folder, ignore_errors=True)
     if not options.model:
-        common.record("clusters", options.seed, criteria, {**result, "hard": hard, "beams": beams, "other_skies": others}, options.json,
-                      time.monotonic() - begin, options.quick)
+        tables = {**result, "hard": hard, "beams": beams, "other_skies": others}
+        common.record("clusters", options.seed, criteria, finite(tables), options.json, time.monotonic() - begin,
+                      options.quick)
     common.finish(criteria)
 
 
