@@ -1,0 +1,85 @@
+"""Training sets of the lensing network and the shipped network on them.
+
+Usage: test_network.py SKYQUILT
+"""
+import os
+import subprocess
+import sys
+import tempfile
+
+import h5py
+import numpy as np
+
+PROGRAM = os.path.abspath(sys.argv[1])
+MODEL = os.path.join(os.environ["SQ_SOURCE"], "tools", "models", "lensing.onnx")
+SIDE, STEP = 128, np.radians(2.34375 / 60)
+ELL = 2 * np.pi * np.hypot(np.fft.fftfreq(SIDE, STEP)[:, None], np.fft.rfftfreq(SIDE, STEP)[None])
+COUNT = np.full(ELL.shape, 2.0)
+COUNT[:, [0, -1]] = 1
+
+
+def simulate(name, *options, config="preset: cmb\n"):
+    with open("sky.yaml", "w") as f:
+        f.write(config)
+    subprocess.run([PROGRAM, "simulate", "sky.yaml", "--training", name, "--quiet", *map(str, options)], check=True)
+    with h5py.File(name) as f:
+        return {k: v[:] for k, v in f.items()}
+
+
+def correlation(kappa, truth, low, high):
+    x, y = np.fft.rfft2(kappa), np.fft.rfft2(truth)
+    use = (ELL >= low) & (ELL < high)
+    mean = lambda a, b: ((a * b.conj()).real * COUNT)[:, use].sum()
+    return mean(x, y) / np.sqrt(mean(x, x) * mean(y, y))
+
+
+def test_sets():
+    """The same sample whatever the set it is in; another seed, other samples; noise changes from group to group."""
+    whole, part = simulate("a.h5", "--samples", 4, "--first", 62), simulate("b.h5", "--samples", 2, "--first", 64)
+    for name in ("image", "condition", "target", "amplitude"):
+        assert np.array_equal(whole[name][2:], part[name]), name
+    assert np.array_equal(whole["condition"][0], whole["condition"][1])
+    assert not np.array_equal(whole["condition"][1], whole["condition"][2])
+    other = simulate("c.h5", "--samples", 2, "--first", 64, "--seed", 2)
+    assert not np.array_equal(other["target"], part["target"])
+    rms = whole["image"].astype(float).std((0, 2, 3))
+    assert (np.abs(rms - 1) < 0.3).all(), rms
+
+
+def test_network():
+    """Of maps that trained nothing: the passes gain on the first estimate, the network on the passes."""
+    d = simulate("fixed.h5", "--fixed", "--samples", 12, "--seed", 31)
+    scale = d["scale"]
+    use = scale > 0
+    rest = np.fft.rfft2(d["kappa"].astype(float) - d["base"])[:, use] / scale[use]
+    target = np.fft.rfft2(d["target"].astype(float))[:, use]
+    assert np.abs(rest - target).max() < 1e-2 * np.abs(target).max()
+    with h5py.File("in.h5", "w") as f:
+        f["image"] = np.pad(d["image"].astype("f4"), ((0, 0), (0, 0), (16, 16), (16, 16)), mode="wrap")
+        f["condition"] = d["condition"]
+    subprocess.run([PROGRAM, "model", "run", MODEL, "--input", "in.h5", "--output", "out.h5"], check=True)
+    with h5py.File("out.h5") as f:
+        said = f["members"][:, :, 16:-16, 16:-16].mean(1)
+    network = d["base"] + np.fft.irfft2(np.fft.rfft2(said) * scale, s=(SIDE, SIDE))
+    for low, high, best in ((300, 500, 0.94), (500, 800, 0.87), (800, 1200, 0.73)):
+        first, base, own = (correlation(x, d["kappa"], low, high) for x in (d["first"], d["base"], network))
+        print(f"L {low}-{high}: {first:.3f}, {base:.3f}, network {own:.4f}")
+        assert base > first + 0.03 and own > base and own > best
+
+
+def test_refused():
+    for text, part in (("preset: cmb\nnoise: -1\n", "noise"), ("preset: cmb\nside: 129\n", "side 129"),
+                       ("preset: cmb\nlmin: 4000\n", "l 4000"), ("preset: cmb\nbeam: 1\n", "beam")):
+        with open("bad.yaml", "w") as f:
+            f.write(text)
+        done = subprocess.run([PROGRAM, "simulate", "bad.yaml", "--training", "bad.h5"], capture_output=True, text=True)
+        assert done.returncode == 1 and part in done.stderr, (text, done.stderr)
+        assert not os.path.exists("bad.h5") and not os.path.exists("bad.h5.partial")
+
+
+with tempfile.TemporaryDirectory() as folder:
+    os.chdir(folder)
+    test_sets()
+    test_network()
+    test_refused()
+    os.chdir("/")
