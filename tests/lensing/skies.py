@@ -53,6 +53,12 @@ class Sky:
             header["POLCCONV"] = convention
         fits.writeto(path, (maps if planes > 1 else maps[0]).astype("f4"), header, overwrite=True)
 
+    def band(self, low, high):
+        """Kappa in low <= L < high."""
+        l = np.hypot(np.fft.fftfreq(self.side, self.pixel * ARCMIN)[:, None], np.fft.fftfreq(self.side, self.pixel * ARCMIN))
+        l *= 2 * np.pi
+        return np.fft.ifft2(np.fft.fft2(self.kappa) * ((l >= low) & (l < high))).real
+
     def at(self, ra, dec, field=None):
         """A field of the plane at points, by cubic interpolation."""
         from scipy.ndimage import map_coordinates

@@ -108,7 +108,7 @@ def check_map(sky, rows):
     n = 80  # 8 deg about the centre
     row, column = np.argmin(abs(dec[:, 0] - 2)) - n // 2, np.argmin(abs(east[0] - 1)) - n // 2
     cut = np.s_[row:row + n, column:column + n]
-    truth = sky.at(ra[cut], dec[cut])
+    truth = sky.at(ra[cut], dec[cut], sky.band(EDGES[0], EDGES[-1]))  # the modes that the map has
     got = kappa[plane][cut].astype(float)
     assert np.isfinite(got).all() and (weight[plane][cut] > 0).all(), "holes in the stitched map"
     own = pick(rows, (rows["method_a"] == MV) & (rows["method_b"] == MV))
