@@ -51,7 +51,7 @@ static void help(void)
         "    halos (field, x, y, ra, dec, z, m500, m200m, mvir, y0, theta500, velocity) and\n"
         "    sources (field, x, y, ra, dec, flux, alpha, cluster); field-NNN-truth.h5 the same of\n"
         "    one field. Training: --samples fields with network inputs, halos and cutouts.\n\n"
-        "    cmb: training sets of the lensing network: periodic boxes of lensed CMB polarisation\n"
+        "    cmb (training sets alone): periodic boxes of lensed CMB polarisation\n"
         "    with noise, the network's inputs and what it is to say.\n\n"
         "OPTIONS\n"
         "    --output DIR      write the survey there\n"

@@ -114,10 +114,10 @@ def keys_of(name):
 
 def help_names_every_key():
     text = run("--help").stdout
-    optical, mm = keys_of("src/sim/config.c"), keys_of("src/sim/mm.c")
+    optical, mm, cmb = (keys_of("src/" + f) for f in ("sim/config.c", "sim/mm.c", "lensing/training.c"))
     assert len(optical) > 30 and "beam_files" in mm and "projection" in mm
-    for key in set(optical + [k for k in mm if k in text]):
-        assert text.count(" %s:" % key) == 2 * (key in optical) + (key in mm), key
+    for key in set(optical + cmb + [k for k in mm if k in text]):
+        assert text.count(" %s:" % key) == 2 * (key in optical) + (key in mm) + (key in cmb), key
 
 
 def mm_survey(work):
