@@ -101,7 +101,8 @@ def load(release, survey):
             here = inside(table["ra"], table["dec"])
             sky.update({f"{name}:{k}" if name else k: v[here] for k, v in table.items()})
         sky.update(halo_ra=halos["ra"][kept], halo_dec=halos["dec"][kept], mass=halos["mvir"][kept],
-                   z=halos["z"][kept], centre=centre, side=side)
+                   z=halos["z"][kept], halo_y0=halos["y0"][kept], halo_theta500=halos["theta500"][kept], centre=centre,
+                   side=side)
         if "plain:cnn_cutout" in sky:
             # Where a cutout does not fit the network has not looked.
             score = sky["plain:cnn_cutout"]
@@ -274,6 +275,33 @@ def masses(skies):
     return {"n": len(delta), "bias": float(delta.mean()), "scatter": float(delta.std()), "pull": float(pull.std())}
 
 
+SNR_EDGES = (5, 8, 11, 15, 25, 1000)
+
+
+def coverage(skies):
+    """How often one and 1.96 standard errors hold the truth of y0, ln theta500 and place, by S/N of matched candidates, and
+    the median of y0 over the truth's."""
+    rows = []
+    for sky in skies:
+        halo = cm.match(sky, np.asarray(sky["snr"], float), 1.0)
+        use = (halo >= 0) & (sky["snr"] > SNR_EDGES[0])
+        c, h = {k: np.asarray(v)[use] for k, v in sky.items() if np.shape(v) == halo.shape}, halo[use]
+        east = (c["ra"] - sky["halo_ra"][h] + 180) % 360 - 180
+        rows.append(np.stack([c["snr"], c["y0"] / sky["halo_y0"][h], (c["y0"] - sky["halo_y0"][h]) / c["y0_err"],
+                              np.log(c["theta500"] / sky["halo_theta500"][h]) / c["ln_theta500_err"],
+                              3600 * east * np.cos(np.radians(c["dec"])) / c["ra_err"],
+                              3600 * (c["dec"] - sky["halo_dec"][h]) / c["dec_err"]]))
+    snr, ratio, y0, theta, x, y = np.concatenate(rows, 1)
+    out = []
+    for low, high in zip(SNR_EDGES[:-1], SNR_EDGES[1:]):
+        here = (snr >= low) & (snr < high)
+        within = lambda pull, k: float((np.abs(pull) < k).mean())
+        out.append({"snr": [low, high], "n": int(here.sum()), "y0 over truth": float(np.median(ratio[here])),
+                    **{name: [within(pull, 1), within(pull, 1.96)] for name, pull in (
+                        ("y0", y0[here]), ("theta500", theta[here]), ("place", np.concatenate([x[here], y[here]])))}})
+    return out
+
+
 def draw(skies, result, path):
     import matplotlib
     matplotlib.use("Agg")
@@ -312,6 +340,7 @@ def evaluate(validation, test, draws=200):
     threshold = frozen(object_parts(validation, best))[0]
     result["completeness_map"] = {"score": best, "threshold": threshold, **completeness_map(test, best, threshold)}
     result["mass"] = masses(test)
+    result["coverage"] = coverage(test)
     return result
 
 
@@ -330,6 +359,9 @@ def say(result):
         for base, row in result.get("gain", {}).get(kind, {}).items():
             print(f"  gain over {base:<14}" + "  ".join(f"{k} {v[0]:+.3f}+-{v[1]:.3f}" for k, v in row.items()))
     say_calibration(result["calibration"], "test skies")
+    for row in result["coverage"]:
+        print("  S/N {}-{}: n {}, y0 over truth {:.3f}".format(*row["snr"], row["n"], row["y0 over truth"]) + "".join(
+            ", {} within 1 and 1.96 errors {:.2f} {:.2f}".format(k, *row[k]) for k in ("y0", "theta500", "place")))
     if result["mass"]:
         print("  mass: n {n}, bias {bias:+.3f}, scatter {scatter:.3f}, pull {pull:.2f}".format(**result["mass"]))
 
