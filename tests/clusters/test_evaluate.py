@@ -26,7 +26,7 @@ def survey(folder, release, seed, fields=6):
     """Halos on a grid of 12'; candidates of nearly all, with a good score and a noisy one; false ones between."""
     rng = np.random.default_rng(seed)
     table = {k: [] for k in ("ra", "dec", "snr", "snr_fixed", "cnn_cutout", "cnn_target", "cnn_ln_mass", "cnn_ln_mass_err",
-                             "probability", "probability_halo")}
+                             "probability", "probability_halo", "y0", "y0_err", "theta500", "ln_theta500_err", "ra_err", "dec_err")}
     inside = 0
     for k in range(fields):
         centre = (12.0 * k, 0.0)
@@ -38,8 +38,10 @@ def survey(folder, release, seed, fields=6):
         ln_mass = rng.normal(-0.3, 0.5, len(u))
         z = rng.uniform(0.3, 1.2, len(u))
         ra, dec = sky(centre, u, v)
+        y0, theta = 5e-5 * np.exp(ln_mass), np.full(len(u), 2.0)
         with h5py.File(os.path.join(folder, f"field-{k:03d}-truth.h5"), "w") as f:
-            for name, column in (("ra", ra), ("dec", dec), ("mvir", 2e14 * np.exp(ln_mass)), ("z", z)):
+            for name, column in (("ra", ra), ("dec", dec), ("mvir", 2e14 * np.exp(ln_mass)), ("z", z), ("y0", y0),
+                                 ("theta500", theta)):
                 f["halos/" + name] = column
         inside += ((np.abs(u) < 2) & (np.abs(v) < 2) & (ln_mass > 0)).sum()
         false = len(u) // 2
@@ -51,6 +53,11 @@ def survey(folder, release, seed, fields=6):
         rows = {"ra": ra2, "dec": dec2, "snr": 6 * np.exp(noisy), "snr_fixed": 5 * np.exp(noisy), "cnn_cutout": measured + rng.normal(0, 0.4, len(p)),
                 "cnn_target": measured, "cnn_ln_mass": measured, "cnn_ln_mass_err": np.full(len(p), 0.1),
                 "probability": p, "probability_halo": np.append(np.full(len(u), 0.99), np.full(false, 0.02))}
+        other = np.random.default_rng([seed, k])
+        # Right errors of y0 and along right ascension, half of them of theta500, and declinations that do not err.
+        scattered = lambda truth, error: np.append(truth + error * other.normal(size=len(u)), truth[:false])
+        rows.update(y0=scattered(y0, 0.1 * y0), y0_err=np.append(0.1 * y0, y0[:false]), ra_err=np.full(len(p), 0.003 * 3600),
+                    theta500=np.exp(scattered(np.log(theta), 0.1)), ln_theta500_err=np.full(len(p), 0.05), dec_err=np.ones(len(p)))
         for name in table:
             table[name].append(rows[name])
     # As of three runs: of the network, of cutouts, and of another filter that has fewer candidates and more noise.
@@ -100,6 +107,11 @@ def main():
     assert result["calibration"]["target"]["error"][0] < 0.03
     assert abs(result["calibration"]["target"]["flagged"] - 0.02) < 0.005
     assert abs(result["mass"]["bias"]) < 0.03 and abs(result["mass"]["scatter"] - 0.1) < 0.02
+    assert sum(row["n"] for row in result["coverage"]) > 500
+    row = max(result["coverage"], key=lambda r: r["n"])
+    for name, want in (("y0", (0.683, 0.95)), ("theta500", (0.383, 0.673)), ("place", (0.841, 0.975))):
+        assert np.abs(np.subtract(row[name], want)).max() < 0.05, (name, row)
+    assert abs(row["y0 over truth"] - 1) < 0.03
     heavy = np.array(result["completeness_map"]["completeness"])[-2:, 1:4]
     assert heavy.min() == 1
     print("ok")
