@@ -125,6 +125,7 @@ def main():
     p.add_argument("--sets", required=True, help="pattern of training sets")
     p.add_argument("--validation", required=True, help="pattern of validation sets, of other seeds")
     p.add_argument("--out", required=True, help="folder of checkpoint and log")
+    p.add_argument("--start", help="checkpoint to take the averaged weights from")
     p.add_argument("--hours", type=float, default=1.0)
     p.add_argument("--batch", type=int, default=0)
     p.add_argument("--side", type=int, default=256, help="of a crop, pixels")
@@ -141,6 +142,8 @@ def main():
     task = {"own": Own, "deepsz": DeepSZ}[a.net](a)
     autocast = lambda: torch.autocast(a.device, torch.bfloat16, enabled=a.bf16)
     net = task.net.to(a.device, memory_format=torch.channels_last)
+    if a.start:
+        net.load_state_dict(torch.load(a.start, map_location=a.device)["average"])
     average = copy.deepcopy(net)
     optimiser = task.optimiser(net)
     top_rate = optimiser.param_groups[0]["lr"]
