@@ -112,32 +112,6 @@ cleanup:
     return rc;
 }
 
-static double sinc(double x)
-{
-    return fabs(x) < 1e-4 ? 1 - x * x / 6 : sin(x) / x;
-}
-
-/* Transform of Keys's kernel with a = -1/2 at f cycles a sample. */
-static double keys(double f)
-{
-    double w = M_PI * f;
-    if (fabs(w) < 1e-2)
-        return 1; /* up to fourth order in w */
-    double s1 = sinc(w), s2 = sinc(2 * w), s4 = sinc(4 * w);
-    return 3 / (w * w) * (s1 * s1 - s2) - (3 * s2 * s2 - 2 * s2 - s4) / (w * w);
-}
-
-double cluster_interpolation_window(double step, double l)
-{
-    enum { STEPS = 32 };
-    double sum = 0;
-    for (int k = 0; k < STEPS; k++) {
-        double phi = (k + 0.5) * M_PI / 4 / STEPS, f = l * step / (2 * M_PI);
-        sum += keys(f * cos(phi)) * keys(f * sin(phi));
-    }
-    return sum / STEPS;
-}
-
 void cluster_beam_profile(const double *transfer, int lmax, double step, int n, double *out)
 {
     for (int i = 0; i < n; i++) {

@@ -1,4 +1,4 @@
-/* Beams and windows of the bands. */
+/* Beams of the bands. */
 #ifndef SQ_CLUSTERS_BEAM_H
 #define SQ_CLUSTERS_BEAM_H
 
@@ -11,9 +11,6 @@
  * taken. `path` is for messages: SQ_ERR_DATA names the line. */
 sq_status cluster_beam_parse(const char *path, const char *text, size_t size, int lmax,
                              double *out);
-/* The mean attenuation at l by Catmull-Rom interpolation between samples `step` rad apart, averaged
- * over directions and over the places between the samples (Keys 1981, IEEE ASSP 29, 1153). */
-double cluster_interpolation_window(double step, double l);
 /* The radial profile of unit integral, per steradian, at i * step rad, i = 0..n - 1, of a transfer
  * function at l = 0..lmax. */
 void cluster_beam_profile(const double *transfer, int lmax, double step, int n, double *out);

@@ -147,15 +147,3 @@ cleanup:
     sq_free(mask);
     return rc;
 }
-
-void cluster_clear_disc(int ny, int nx, double x, double y, double radius, uint8_t *valid)
-{
-    int low = (int)fmax(0, ceil(y - radius)), high = (int)fmin(ny - 1, floor(y + radius));
-    int left = (int)fmax(0, ceil(x - radius)), right = (int)fmin(nx - 1, floor(x + radius));
-    for (int v = low; v <= high; v++) {
-        for (int u = left; u <= right; u++) {
-            if (hypot(u - x, v - y) <= radius)
-                valid[(int64_t)v * nx + u] = 0;
-        }
-    }
-}

@@ -13,7 +13,5 @@ sq_status cluster_fill(int ny, int nx, const uint8_t *valid, float *map);
 /* The window of a patch: a C2 taper of `width` rad at its edges and toward cells of 8 x 8 pixels of
  * which less than half is valid; small holes do not matter. Sides are multiples of 8. */
 sq_status cluster_window(const sq_flat *flat, const uint8_t *valid, double width, float *out);
-/* Clears what lies within `radius` pixels of x, y. */
-void cluster_clear_disc(int ny, int nx, double x, double y, double radius, uint8_t *valid);
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "clusters/beam.h"
 #include "clusters/holes.h"
+#include "fits/mosaic.h"
 
 static const double ARCMIN = M_PI / 180 / 60;
 static const double FULL = 0.95;     /* window from which pixels count */
@@ -305,8 +306,8 @@ static sq_status mask_brightest(cluster_patch *p)
         if (s->snr < DAZZLE)
             continue;
         double radius = 1.5 + log(s->snr / DAZZLE); /* arcmin */
-        cluster_clear_disc(p->flat.ny, p->flat.nx, s->x, s->y, radius / p->setup.settings->pixel,
-                           p->valid);
+        sq_disc_clear(p->flat.ny, p->flat.nx, s->x, s->y, radius / p->setup.settings->pixel,
+                      p->valid);
         masked++;
     }
     for (int b = 0; b < p->setup.nband && masked; b++)
@@ -399,7 +400,7 @@ static sq_status remeasure(cluster_patch *p, const cluster_input *in, int64_t *l
     memcpy(p->work, p->valid, (size_t)p->pixels);
     for (int64_t k = 0; k < *left_out; k++) {
         double radius = fmin(10, fmax(2.5, 2 * p->theta[c[k].scale] / ARCMIN));
-        cluster_clear_disc(p->flat.ny, p->flat.nx, c[k].x, c[k].y, radius / pixel, p->work);
+        sq_disc_clear(p->flat.ny, p->flat.nx, c[k].x, c[k].y, radius / pixel, p->work);
     }
     for (int b = 0; b < p->setup.nband; b++) {
         memcpy(p->y0[0], p->map[b], (size_t)p->pixels * sizeof *p->y0[0]);

@@ -23,7 +23,7 @@ typedef struct piece {
 struct sq_mosaic {
     char group[24];
     double noise;
-    int polarised, pieces;
+    int polarised, average, pieces;
     piece *piece;
     sq_hash identity;
     /* Of the fine grid that is read: */
@@ -55,17 +55,21 @@ static sq_status find_files(const sq_mosaic_options *o, const char *key, const c
     return SQ_OK;
 }
 
+sq_hash sq_map_identity(const sq_map *map)
+{
+    const sq_file_identity *file = &sq_map_information(map)->file;
+    double numbers[2] = {(double)file->size, file->mtime};
+    return sq_hash_combine(sq_hash_bytes(file->path, strlen(file->path)),
+                           sq_hash_bytes(numbers, sizeof numbers));
+}
+
 static sq_status open_map(sq_mosaic *m, const char *path, const sq_map_options *options,
                           sq_map **out)
 {
     sq_status rc = sq_map_open(path, options, out);
-    if (rc != SQ_OK)
-        return rc;
-    const sq_file_identity *file = &sq_map_information(*out)->file;
-    double numbers[2] = {(double)file->size, file->mtime};
-    m->identity = sq_hash_combine(m->identity, sq_hash_bytes(file->path, strlen(file->path)));
-    m->identity = sq_hash_combine(m->identity, sq_hash_bytes(numbers, sizeof numbers));
-    return SQ_OK;
+    if (rc == SQ_OK)
+        m->identity = sq_hash_combine(m->identity, sq_map_identity(*out));
+    return rc;
 }
 
 static const char *given(const char *text)
@@ -153,6 +157,7 @@ sq_status sq_mosaic_open(const sq_mosaic_options *o, sq_mosaic **out)
     snprintf(m->group, sizeof m->group, "%s", o->group);
     m->noise = o->noise;
     m->polarised = o->polarised;
+    m->average = o->average;
     m->identity = sq_hash_bytes("maps", 4);
     SQ_TRY(find_files(o, "maps", o->maps, &maps));
     if (given(o->weights)) {
@@ -213,27 +218,42 @@ sq_hash sq_mosaic_identity(const sq_mosaic *m)
     return m->identity;
 }
 
-int sq_mosaic_pieces(const sq_mosaic *m)
+void sq_mosaic_extent(sq_mosaic *const *mosaic, int n, double *ra, double *width, double *low,
+                      double *high)
 {
-    return m->pieces;
+    double left = 0, right = 0, origin = mosaic[0]->piece[0].ra;
+    *low = 90;
+    *high = -90;
+    for (int b = 0; b < n; b++) {
+        for (int k = 0; k < mosaic[b]->pieces; k++) {
+            const piece *p = &mosaic[b]->piece[k];
+            double far = fmax(fabs(p->dec - p->radius), fabs(p->dec + p->radius));
+            /* A circle around a pole, or the whole sky, has every ra. */
+            double half =
+                far < 90 ? asin(sin(p->radius * M_PI / 180) / cos(p->dec * M_PI / 180)) * 180 / M_PI
+                         : 180;
+            double offset = remainder(p->ra - origin, 360);
+            left = fmin(left, offset - half);
+            right = fmax(right, offset + half);
+            *low = fmin(*low, fmax(-90, p->dec - p->radius));
+            *high = fmax(*high, fmin(90, p->dec + p->radius));
+        }
+    }
+    *width = fmin(360, right - left);
+    *ra = origin + 0.5 * (left + right);
 }
 
-void sq_mosaic_circle(const sq_mosaic *m, int k, double *ra, double *dec, double *radius)
+static int near(const piece *p, const sq_patch *patch, double pixel)
 {
-    *ra = m->piece[k].ra;
-    *dec = m->piece[k].dec;
-    *radius = m->piece[k].radius;
+    double reach = 0.75 * patch->side * pixel / 60;
+    return p->radius >= 180 ||
+           sq_separation(p->ra, p->dec, patch->ra, patch->dec) < p->radius + reach;
 }
 
-static int near(const piece *p, double ra, double dec, double reach)
-{
-    return p->radius >= 180 || sq_separation(p->ra, p->dec, ra, dec) < p->radius + reach;
-}
-
-int sq_mosaic_near(const sq_mosaic *m, double ra, double dec, double reach)
+int sq_mosaic_near(const sq_mosaic *m, const sq_patch *patch, double pixel)
 {
     for (int k = 0; k < m->pieces; k++) {
-        if (near(&m->piece[k], ra, dec, reach))
+        if (near(&m->piece[k], patch, pixel))
             return 1;
     }
     return 0;
@@ -245,7 +265,7 @@ int sq_mosaic_near(const sq_mosaic *m, double ra, double dec, double reach)
 static int parts(const sq_mosaic *m, double pixel)
 {
     double ratio = pixel / sq_map_information(m->piece[0].map)->scale;
-    return ratio > 1.02 ? (int)ceil(ratio) : 1;
+    return m->average && ratio > 1.02 ? (int)ceil(ratio) : 1;
 }
 
 static double sinc(double x)
@@ -292,7 +312,7 @@ static double average_window(int n, double step, double l)
     return sum / STEPS;
 }
 
-double sq_mosaic_window(const sq_mosaic *m, double pixel, int averaged, double l)
+static double window_at(const sq_mosaic *m, double pixel, int averaged, double l)
 {
     const sq_map *map = m->piece[0].map;
     const sq_map_info *info = sq_map_information(map);
@@ -301,6 +321,20 @@ double sq_mosaic_window(const sq_mosaic *m, double pixel, int averaged, double l
                                  : interpolation_window(info->scale * ARCMIN, l);
     return reading * (n > 1 ? average_window(n, pixel / n * ARCMIN, l) : 1) *
            (averaged ? sq_map_window(map, l) : 1);
+}
+
+void sq_mosaic_window(const sq_mosaic *m, double pixel, int averaged, int lmax, double *out)
+{
+    enum { STEP = 50 };
+    /* Smooth: every 50th multipole, linear in between. */
+    double before = 1, after = 1;
+    for (int l = 0; l <= lmax; l++) {
+        if (l % STEP == 0) {
+            before = after;
+            after = window_at(m, pixel, averaged, l + STEP);
+        }
+        out[l] = before + (after - before) * (l % STEP) / STEP;
+    }
 }
 
 /* ---- patches ---- */
@@ -457,12 +491,14 @@ static void average(int side, int n, int planes, float *const fine[4], float *co
     }
 }
 
-static sq_status read_pieces(sq_mosaic *m, const sq_wcs *grid, int side, float *const map[3],
-                             float *noise)
+static sq_status read_pieces(sq_mosaic *m, const sq_patch *patch, double pixel, const sq_wcs *grid,
+                             int side, float *const map[3], float *noise)
 {
     for (int64_t i = 0; i < (int64_t)side * side; i++)
         noise[i] = -1;
     for (int k = 0; k < m->pieces; k++) {
+        if (!near(&m->piece[k], patch, pixel))
+            continue;
         sq_status rc = read_piece(m, &m->piece[k], grid, side, map, noise);
         if (rc != SQ_OK)
             return rc;
@@ -470,26 +506,26 @@ static sq_status read_pieces(sq_mosaic *m, const sq_wcs *grid, int side, float *
     return SQ_OK;
 }
 
-sq_status sq_mosaic_read(sq_mosaic *m, const sq_wcs *grid, int side, double pixel,
+sq_status sq_mosaic_read(sq_mosaic *m, const sq_patch *patch, const sq_wcs *grid, double pixel,
                          float *const map[3], float *noise)
 {
     sq_status rc = SQ_OK;
-    int n = parts(m, pixel), planes = m->polarised ? 3 : 1;
+    int n = parts(m, pixel), planes = m->polarised ? 3 : 1, side = patch->side;
     float *fine[4] = {NULL};
     sq_wcs *wcs = NULL;
-    if ((int64_t)n * side > FINE_MAX)
-        return sq_fail(SQ_ERR_CONFIG, "%s: pixel: %g arcmin, %d pixels of %s", m->group, pixel, n,
-                       sq_mosaic_name(m));
     if (n == 1) {
-        SQ_TRY(read_pieces(m, grid, side, map, noise));
+        SQ_TRY(read_pieces(m, patch, pixel, grid, side, map, noise));
     } else {
+        if ((int64_t)n * side > FINE_MAX)
+            SQ_TRY(sq_fail(SQ_ERR_CONFIG, "%s: pixel: %g arcmin, %d pixels of %s", m->group, pixel,
+                           n, sq_mosaic_name(m)));
         size_t wide = (size_t)side * (size_t)n;
         for (int k = 0; k < 4; k++) {
             if (k < planes || k == 3)
                 SQ_TRY(SQ_ALLOC(fine[k], wide * wide, "fine grid"));
         }
         SQ_TRY(fine_grid(grid, n, &wcs));
-        SQ_TRY(read_pieces(m, wcs, (int)wide, fine, fine[3]));
+        SQ_TRY(read_pieces(m, patch, pixel, wcs, (int)wide, fine, fine[3]));
         average(side, n, planes, fine, map, noise);
     }
     for (int64_t i = 0; i < (int64_t)side * side; i++)
@@ -556,14 +592,14 @@ cleanup:
     return rc;
 }
 
-static void clear_disc(int side, double x, double y, double radius, uint8_t *valid)
+void sq_disc_clear(int ny, int nx, double x, double y, double radius, uint8_t *valid)
 {
-    int low = (int)fmax(0, ceil(y - radius)), high = (int)fmin(side - 1, floor(y + radius));
-    int left = (int)fmax(0, ceil(x - radius)), right = (int)fmin(side - 1, floor(x + radius));
+    int low = (int)fmax(0, ceil(y - radius)), high = (int)fmin(ny - 1, floor(y + radius));
+    int left = (int)fmax(0, ceil(x - radius)), right = (int)fmin(nx - 1, floor(x + radius));
     for (int v = low; v <= high; v++) {
         for (int u = left; u <= right; u++) {
             if (hypot(u - x, v - y) <= radius)
-                valid[(int64_t)v * side + u] = 0;
+                valid[(int64_t)v * nx + u] = 0;
         }
     }
 }
@@ -578,7 +614,7 @@ sq_status sq_discs_apply(const sq_disc *disc, size_t count, const sq_wcs *grid, 
             return rc;
         /* A point beyond the horizon of the grid's centre is far from its pixels. */
         if (isfinite(x) && isfinite(y) && fabs(x) < 1e6 && fabs(y) < 1e6)
-            clear_disc(side, x, y, radius, valid);
+            sq_disc_clear(side, side, x, y, radius, valid);
     }
     return SQ_OK;
 }

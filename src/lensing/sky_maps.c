@@ -28,6 +28,7 @@ static sq_status open_split(lensing_maps *m, const sq_probe_setup *setup, unsign
                                  .frame = s->frame,
                                  .polarisation = s->polarisation,
                                  .polarised = m->planes > 1,
+                                 .average = 1,
                                  .check = setup->root};
     sq_status rc = sq_mosaic_open(&options, &m->split[k]);
     if (rc == SQ_OK) {
@@ -58,10 +59,7 @@ static sq_status open_mask(lensing_maps *m, const sq_probe_setup *setup)
     sq_status rc = SQ_OK;
     SQ_TRY(sq_input_path("lensing", setup->folder, m->settings->mask, path, sizeof path));
     SQ_TRY(sq_map_open(path, &options, &m->mask));
-    const sq_file_identity *file = &sq_map_information(m->mask)->file;
-    double numbers[2] = {(double)file->size, file->mtime};
-    m->identity = sq_hash_combine(m->identity, sq_hash_bytes(file->path, strlen(file->path)));
-    m->identity = sq_hash_combine(m->identity, sq_hash_bytes(numbers, sizeof numbers));
+    m->identity = sq_hash_combine(m->identity, sq_map_identity(m->mask));
 cleanup:
     return rc;
 }
@@ -107,40 +105,13 @@ sq_hash lensing_maps_identity(const lensing_maps *m)
 
 void lensing_maps_window(const lensing_maps *m, int lmax, double *out)
 {
-    enum { STEP = 50 };
-    /* Smooth: every 50th multipole, linear in between. */
-    double before = 1, after = 1;
-    for (int l = 0; l <= lmax; l++) {
-        if (l % STEP == 0) {
-            before = after;
-            after = sq_mosaic_window(m->split[0], m->settings->pixel, m->settings->pixel_window,
-                                     l + STEP);
-        }
-        out[l] = before + (after - before) * (l % STEP) / STEP;
-    }
+    sq_mosaic_window(m->split[0], m->settings->pixel, m->settings->pixel_window, lmax, out);
 }
 
 void lensing_maps_extent(const lensing_maps *m, double *ra, double *width, double *low,
                          double *high)
 {
-    double left = 0, right = 0, origin = 0;
-    *low = 90;
-    *high = -90;
-    for (int k = 0; k < sq_mosaic_pieces(m->split[0]); k++) {
-        double a, d, r;
-        sq_mosaic_circle(m->split[0], k, &a, &d, &r);
-        origin = k ? origin : a;
-        double far = fmax(fabs(d - r), fabs(d + r));
-        /* A circle around a pole, or the whole sky, has every ra. */
-        double half = far < 90 ? asin(sin(r * M_PI / 180) / cos(d * M_PI / 180)) * 180 / M_PI : 180;
-        double offset = remainder(a - origin, 360);
-        left = fmin(left, offset - half);
-        right = fmax(right, offset + half);
-        *low = fmin(*low, fmax(-90, d - r));
-        *high = fmax(*high, fmin(90, d + r));
-    }
-    *width = fmin(360, right - left);
-    *ra = origin + 0.5 * (left + right);
+    sq_mosaic_extent(m->split, 1, ra, width, low, high);
 }
 
 static sq_status create_input(int side, int splits, int planes, lensing_input **out)
@@ -188,22 +159,21 @@ sq_status lensing_maps_read(lensing_maps *m, const sq_patch *patch, const sq_wcs
     sq_status rc = SQ_OK;
     lensing_input *in = NULL;
     uint8_t *clear = NULL;
-    double reach = 0.75 * patch->side * m->settings->pixel / 60;
+    double pixel = m->settings->pixel;
     int64_t n = (int64_t)patch->side * patch->side;
     *out = NULL;
     for (int k = 0; k < m->splits; k++) {
-        if (!sq_mosaic_near(m->split[k], patch->ra, patch->dec, reach))
+        if (!sq_mosaic_near(m->split[k], patch, pixel))
             return SQ_OK;
     }
     SQ_TRY(create_input(patch->side, m->splits, m->planes, &in));
     SQ_TRY(SQ_ALLOC(clear, n, "flags"));
     memset(clear, 1, (size_t)n);
     for (int k = 0; k < m->splits; k++)
-        SQ_TRY(sq_mosaic_read(m->split[k], grid, patch->side, m->settings->pixel, in->map[k],
-                              in->noise[k]));
+        SQ_TRY(sq_mosaic_read(m->split[k], patch, grid, pixel, in->map[k], in->noise[k]));
     if (m->mask)
         SQ_TRY(sq_mask_apply(m->mask, grid, patch->side, clear));
-    SQ_TRY(sq_discs_apply(m->disc, m->discs, grid, patch->side, m->settings->pixel, clear));
+    SQ_TRY(sq_discs_apply(m->disc, m->discs, grid, patch->side, pixel, clear));
     intersect(in, clear);
     *out = in;
     in = NULL;

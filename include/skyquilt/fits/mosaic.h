@@ -2,8 +2,9 @@
  * onto flat grids; and discs of sky that a list takes out.
  *
  * Where maps overlap, the first in the order of names that has data wins. The value of a pixel is
- * interpolated, and when pixels of the patch are larger than the map's averaged over a fine grid of
- * at most the map's pixels, so that noise above the patch's Nyquist frequency does not fold in.
+ * interpolated, and on demand, when pixels of the patch are larger than the map's, averaged over a
+ * fine grid of at most the map's pixels, so that noise above the patch's Nyquist frequency does not
+ * fold in.
  * Weights are inverse variances, variances or hits. A mosaic is used by one thread at a time.
  * Local. */
 #ifndef SQ_FITS_MOSAIC_H
@@ -15,6 +16,7 @@
 #include "base/hash.h"
 #include "base/status.h"
 #include "fits/map.h"
+#include "sky/patch.h"
 
 typedef struct sq_mosaic_options {
     const char *group;   /* of the configuration, for errors: "lensing" */
@@ -24,6 +26,7 @@ typedef struct sq_mosaic_options {
     double noise; /* uK-arcmin where nothing tells it, with hits that of one hit; NaN: unknown */
     const char *unit, *frame, *polarisation; /* as in sq_map_options; NULL or "" when not given */
     int polarised;                           /* Q and U must be there */
+    int average;                             /* over patch pixels that are larger than the map's */
     int check;                               /* test units by reading some pixels */
 } sq_mosaic_options;
 
@@ -35,18 +38,20 @@ void sq_mosaic_close(sq_mosaic *mosaic);             /* accepts NULL */
 const char *sq_mosaic_name(const sq_mosaic *mosaic); /* of its first file, for errors */
 /* Of names, sizes and times of all files. */
 sq_hash sq_mosaic_identity(const sq_mosaic *mosaic);
-int sq_mosaic_pieces(const sq_mosaic *mosaic);
-/* A circle around a piece, deg; radius 180: everywhere. */
-void sq_mosaic_circle(const sq_mosaic *mosaic, int piece, double *ra, double *dec, double *radius);
-/* Whether any piece lies within `reach` deg of a point. */
-int sq_mosaic_near(const sq_mosaic *mosaic, double ra, double dec, double reach);
-/* What reading a patch with pixels of `pixel` arcmin does to a mode of multipole l: interpolation,
- * average, and the map's own pixels when `averaged`. */
-double sq_mosaic_window(const sq_mosaic *mosaic, double pixel, int averaged, double l);
+/* A box that holds all maps of n mosaics: centre and width in ra, least and greatest dec, deg. */
+void sq_mosaic_extent(sq_mosaic *const *mosaic, int n, double *ra, double *width, double *low,
+                      double *high);
+/* Whether any map comes near a patch with pixels of `pixel` arcmin. */
+int sq_mosaic_near(const sq_mosaic *mosaic, const sq_patch *patch, double pixel);
+/* What reading such a patch does to modes of multipole l, out[0..lmax]: interpolation, average, and
+ * the map's own pixels when `averaged`. */
+void sq_mosaic_window(const sq_mosaic *mosaic, double pixel, int averaged, int lmax, double *out);
 
-/* T (and Q, U when polarised; else NULL) in uK on the grid's side * side pixels of `pixel` arcmin,
- * Q and U as of sq_map_patch_qu, and the noise of T in uK-arcmin, 0 where there are no data. */
-sq_status sq_mosaic_read(sq_mosaic *mosaic, const sq_wcs *grid, int side, double pixel,
+/* T (and Q, U when polarised; else NULL) in uK on the patch's grid of side * side pixels of `pixel`
+ * arcmin, Q and U as of sq_map_patch_qu, and the noise of T in uK-arcmin, 0 where there are no
+ * data.
+ */
+sq_status sq_mosaic_read(sq_mosaic *mosaic, const sq_patch *patch, const sq_wcs *grid, double pixel,
                          float *const map[3], float *noise);
 
 /* Clear valid[side * side] where a map is not above 0.5; `mask` by nearest pixels. */
@@ -63,6 +68,10 @@ sq_status sq_discs_parse(const char *path, const void *text, size_t size, sq_dis
 /* Clear valid[side * side] within the discs. */
 sq_status sq_discs_apply(const sq_disc *disc, size_t count, const sq_wcs *grid, int side,
                          double pixel, uint8_t *valid);
+/* Clear what lies within `radius` pixels of x, y. */
+void sq_disc_clear(int ny, int nx, double x, double y, double radius, uint8_t *valid);
+/* Of a map's name, size and time. */
+sq_hash sq_map_identity(const sq_map *map);
 /* A path of the configuration: relative ones start at `folder`. */
 sq_status sq_input_path(const char *group, const char *folder, const char *path, char *out,
                         size_t size);
