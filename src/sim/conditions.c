@@ -61,7 +61,7 @@ static void draw_lsst(sim_scene *scene, sq_rng *rng)
         sim_band *band = &scene->band[b];
         double wide = exp(c->spread * (common + 0.04 * sq_rng_normal(rng)));
         double depth =
-            lsst_depth[b] + 1.25 * log10(c->years / 10) + 0.1 * c->spread * sq_rng_normal(rng);
+            lsst_depth[b] + 1.25 * log10(scene->years / 10) + 0.1 * c->spread * sq_rng_normal(rng);
         sim_psf_moffat(&band->psf, c->seeing * wide * lsst_fwhm[b] / c->scale, beta);
         double sigma = sim_flux(depth) / 5 / sqrt(sim_psf_area(&band->psf));
         band->sky = c->sky_factor * sim_flux(lsst_sky[b]) * c->scale * c->scale *

@@ -34,6 +34,8 @@ const sq_config_field sq_sim_optical_fields[] = {
     REAL("dec", dec, -89, 89, "centre of the survey, degrees"),
     REAL("scale", scale, 0.05, 5, "pixel side, arcsec"),
     REAL("years", years, 0.01, 10, "lsst: depth after so many years"),
+    REAL("years_low", years_low, 0, 10,
+         "training: least depth, log-uniform up to `years`; 0: always `years`"),
     REAL("faint_limit", faint_limit, 15, 32, "r magnitude to which sources are drawn"),
     REAL("bright_limit", bright_limit, 8, 28, "r magnitude of the brightest sources"),
     REAL("galaxy_density", galaxy_density, 0, 1e8, "galaxies per square degree at r < 22"),

@@ -17,6 +17,8 @@ static sq_status check(const sq_sim_optical_config *c)
     if (c->faint_limit <= c->bright_limit)
         return sq_fail(SQ_ERR_CONFIG, "faint_limit: %g is not above bright_limit %g",
                        c->faint_limit, c->bright_limit);
+    if (c->years_low > c->years)
+        return sq_fail(SQ_ERR_CONFIG, "years_low: %g is above years %g", c->years_low, c->years);
     if (c->density_high < c->density_low || !(c->density_low > 0))
         return sq_fail(SQ_ERR_CONFIG,
                        "density_high: %g and density_low %g are no range of positive factors",
@@ -111,6 +113,7 @@ static void start_scene(sim_scene *scene, const sq_sim_optical_config *config, u
     scene->seed = seed;
     scene->id = id;
     scene->scale = config->scale;
+    scene->years = config->years;
     scene->margin = margin / config->scale;
     scene->field_x = 0.5 * (double)(nx - 1);
     scene->field_y = 0.5 * (double)(ny - 1);
@@ -189,6 +192,8 @@ static sq_status draw_sample(sim_scene *scene, const sq_sim_optical_config *c, u
     scene->field_half = 0.5 * (double)(c->tile_nx > c->tile_ny ? c->tile_nx : c->tile_ny);
     scene->field_x = 0.5 * (double)c->tile_nx - sq_rng_range(&rng, 0, (double)c->tile_nx);
     scene->field_y = 0.5 * (double)c->tile_ny - sq_rng_range(&rng, 0, (double)c->tile_ny);
+    if (c->years_low > 0)
+        scene->years = exp(sq_rng_range(&rng, log(c->years_low), log(c->years)));
     sim_draw_conditions(scene, &rng);
     double factor = exp(sq_rng_range(&rng, log(c->density_low), log(c->density_high)));
     SQ_TRY(sim_scene_sample_sources(scene, &rng, factor));

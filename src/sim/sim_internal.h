@@ -72,6 +72,7 @@ typedef struct sim_scene {
     int64_t nx, ny;
     uint64_t seed, id;
     double scale;                        /* arcsec per pixel */
+    double years;                        /* lsst: depth */
     double field_x, field_y, field_half; /* of (u, v) */
     double margin;                       /* pixels outside the grid from which sources are taken */
     sim_band band[SQ_MAX_BANDS];

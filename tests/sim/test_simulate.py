@@ -85,7 +85,7 @@ def errors(work, sky):
     bad = os.path.join(work, "bad.yaml")
     for text, what in (("preset: sdss\nsedd: 1\n", "bad.yaml:2"), ("tile_nx: big\n", "tile_nx"),
                        ("preset: hst\n", "preset"), ("faint_limit: 12\n", "faint_limit"),
-                       ("overlap: 5000\n", "overlap"), ("cosmics: -1\n", "cosmics")):
+                       ("preset: lsst\nyears: 2\nyears_low: 3\n", "years_low"), ("overlap: 5000\n", "overlap"), ("cosmics: -1\n", "cosmics")):
         open(bad, "w").write(text)
         says(what, bad, "--output", out, code=1)
     says("bad.yaml", bad, "--output", out, code=1, ranks=2)

@@ -116,6 +116,43 @@ static void holds_the_cutout(void **state)
     unlink(path);
 }
 
+/* Largest over smallest sky rms in r of 40 samples whose conditions are all the same but the depth.
+ */
+static double depth_range(double years_low)
+{
+    sq_sim_optical_config config;
+    sq_sim_optical *sim;
+    sq_cutout *c;
+    double least = INFINITY, most = 0;
+    sq_sim_optical_defaults(SQ_SIM_LSST, &config);
+    config.spread = config.sky_gradient = 0;
+    config.years = 8;
+    config.years_low = years_low;
+    OK(sq_sim_optical_create(&config, &sim));
+    OK(sq_cutout_create(6, SIDE, SIDE, &c));
+    for (uint64_t k = 0; k < 40; k++) {
+        sq_sim_source *s;
+        int64_t n;
+        OK(sq_sim_optical_sample(sim, 5, k, 0, c, &s, &n));
+        double sigma = c->sky_sigma[sq_cutout_plane(c, 2)];
+        least = fmin(least, sigma);
+        most = fmax(most, sigma);
+        sq_free(s);
+    }
+    sq_cutout_destroy(c);
+    sq_sim_optical_destroy(sim);
+    return most / least;
+}
+
+/* Noise goes as one over the root of the years. */
+static void depth_varies_on_demand(void **state)
+{
+    (void)state;
+    assert_true(depth_range(0) < 1.01);
+    double range = depth_range(2);
+    assert_true(range > 1.8 && range < 2.01);
+}
+
 /* 70 samples at once (more than are written together) and the last four alone. */
 static void comes_in_pieces(void **state)
 {
@@ -260,9 +297,13 @@ static void survives_failed_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(has_its_datasets), cmocka_unit_test(holds_the_cutout),
-        cmocka_unit_test(comes_in_pieces),  cmocka_unit_test(refuses_nonsense),
-        cmocka_unit_test(truth_lists_once), cmocka_unit_test(survives_failed_allocations),
+        cmocka_unit_test(has_its_datasets),
+        cmocka_unit_test(holds_the_cutout),
+        cmocka_unit_test(depth_varies_on_demand),
+        cmocka_unit_test(comes_in_pieces),
+        cmocka_unit_test(refuses_nonsense),
+        cmocka_unit_test(truth_lists_once),
+        cmocka_unit_test(survives_failed_allocations),
     };
     return cmocka_run_group_tests_name("training", tests, NULL, NULL);
 }

@@ -64,8 +64,8 @@ class TrainingSet:
             count[i, r, c] += 1
         return np.minimum(count, 2), values
 
-    def batch(self, index, rng):
-        """Flipped and transposed at random (PSF and shapes with the image), some bands dropped at random."""
+    def batch(self, index, rng, dropped=0.1, skyless=0.0):
+        """Flipped and transposed at random (PSF and shapes with the image), some bands and skies dropped at random."""
         image = torch.from_numpy(self.image[index].astype(np.float32))
         planes = torch.from_numpy(self.planes[index].copy())
         count = torch.from_numpy(self.targets[0][index])
@@ -73,7 +73,8 @@ class TrainingSet:
         n, b = len(index), self.nband
         if rng is not None:
             image, planes, count, value = turn(image, planes, count, value, b, rng)
-            drop(image, planes, b, self.reference, rng)
+            drop(image, planes, b, dropped, rng)
+            forget_sky(planes, b, skyless, rng)
         fine = torch.asinh(image)
         coarse = torch.asinh(image / 30)
         stacked = torch.stack([fine, coarse], 2).reshape(n, 2 * b, *image.shape[-2:])
@@ -103,15 +104,19 @@ def turn(image, planes, count, value, nband, rng):
     return image, p.reshape(planes.shape).contiguous(), count, value
 
 
-def drop(image, planes, nband, reference, rng):
-    """A missing band is zero in its image and all its planes."""
+def drop(image, planes, nband, share, rng):
+    """A share of the samples loses some of its bands, any but all: a missing band is zero in its image and all its planes."""
     p = planes.view(len(planes), nband, PLANES, *planes.shape[-2:])
-    for i in range(len(image)):
-        if rng.random() < 0.1:
-            b = rng.integers(nband)
-            if b != reference:
-                image[i, b] = 0
-                p[i, b] = 0
+    for i in np.nonzero(rng.random(len(image)) < share)[0]:
+        gone = rng.permutation(nband)[:rng.integers(1, nband)].tolist()
+        image[i, gone] = 0
+        p[i, gone] = 0
+
+
+def forget_sky(planes, nband, share, rng):
+    """A share of the samples does not know the level of the sky that was subtracted."""
+    p = planes.view(len(planes), nband, PLANES, *planes.shape[-2:])
+    p[rng.random(len(planes)) < share, :, SKY] = 0
 
 
 def base_flux(planes, nband):
@@ -145,7 +150,7 @@ def contexts(planes, count, value, nband, reference):
     star = value[:, :, 2]
     out = []
     m = count.shape[-1]
-    known = torch.zeros(1, 1, m, m)
+    known = torch.zeros(1, 1, m, m, device=count.device)
     for k in range(3):
         row, column = COLOURS[k]
         known = known.clone()

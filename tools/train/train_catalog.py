@@ -1,31 +1,28 @@
-"""Train the catalog network on sets that the simulator makes while training goes on.
+"""Train a catalog network on sets that the simulator makes while training goes on.
 
-    python3 tools/train/train_catalog.py --sky tools/train/sdss_train.yaml --out build-train --hours 2
+    python3 tools/train/train_catalog.py --sky tools/train/sdss_train.yaml --limit 23.5 --out RUN --hours 2 --bf16
+    python3 tools/train/train_catalog.py --sky tools/train/lsst_train.yaml --limit 27 --drop 0.3 --skyless 0.4 --out RUN --hours 4 --bf16
 
-Every chunk of samples has a seed of its own, so no sample is seen in two runs and validation (seed 1) is never
-trained on. Checkpoints are written every few minutes; the same command goes on from the last one, and with more
---hours than before it trains longer. --start begins with the weights, steps and seeds of another checkpoint, such as
-tools/models/sdss.checkpoint.pt. The learning rate follows a cosine over the hours given, counted in seconds of training.
+Every chunk of samples has a seed of its own, so no sample is seen in two runs and validation (seed 1) is never trained on. A
+training that begins from another's weights (--start) needs a --first seed that the other had not reached.
+tools/train/loop.py tells of checkpoints and rates.
 """
 
 import argparse
-import copy
-import json
 import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import loop
 from catalog_data import REFERENCE_MARGIN, TrainingSet, base_flux, contexts
 from catalog_net import COLOURS, CatalogNet, slot_size
 
 VALIDATION_SEED = 1
-FIRST_SEED = 1000
 
 
 def gaussian(mean, logsigma, truth):
@@ -76,10 +73,10 @@ def flux_loss(h, truth, usable, nband):
 WEIGHT = {"count": 1.0, "position": 0.25, "star": 1.0, "shape": 0.15, "flux": 0.25}
 
 
-def batch_loss(net, data, index, rng, autocast):
-    image, planes, count, value = data.batch(index, rng)
+def batch_loss(net, data, index, a, rng=None):
+    image, planes, count, value = (t.to(a.device) for t in data.batch(index, rng, a.drop, a.skyless))
     ctx = contexts(planes, count, value, data.nband, data.reference)
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+    with loop.autocast(a):
         heads = net(image.contiguous(memory_format=torch.channels_last), planes, *ctx)
     base = base_flux(planes, data.nband)
     usable = planes.view(len(planes), data.nband, -1, *planes.shape[-2:])[:, :, -1]
@@ -101,23 +98,20 @@ def batch_loss(net, data, index, rng, autocast):
 class Chunks:
     """Training sets made one ahead of the one in use."""
 
-    def __init__(self, arguments, seed):
-        self.a, self.seed, self.job = arguments, seed, None
+    def __init__(self, a, seed):
+        self.a, self.seed = a, seed
         self.start()
 
-    def path(self, seed):
-        return os.path.join(self.a.out, f"set-{seed}.h5")
+    def path(self):
+        return os.path.join(self.a.out, f"set-{self.seed}.h5")
 
     def start(self):
-        self.job = subprocess.Popen(
-            ["nice", "-n", "5", self.a.program, "simulate", self.a.sky, "--training", self.path(self.seed), "--samples",
-             str(self.a.samples), "--side", str(self.a.side), "--seed", str(self.seed)],
-            stdout=subprocess.DEVNULL)
+        self.job = subprocess.Popen(simulate(self.a, self.path(), self.a.samples, self.seed), stdout=subprocess.DEVNULL)
 
     def next(self):
         if self.job.wait() != 0:
             raise SystemExit("the simulator failed")
-        path = self.path(self.seed)
+        path = self.path()
         self.seed += 1
         self.start()
         data = TrainingSet(path, self.a.limit)
@@ -125,104 +119,74 @@ class Chunks:
         return data
 
 
-def validate(net, data, autocast):
-    net.eval()
-    totals, n = {}, 0
-    with torch.no_grad():
+def simulate(a, path, samples, seed):
+    return [a.program, "simulate", a.sky, "--training", path, "--samples", str(samples), "--side", str(a.side),
+            "--limit", str(a.limit), "--seed", str(seed), "--quiet"]
+
+
+class Task:
+    """Batches of one chunk after another, each chunk a few times over."""
+
+    def __init__(self, a):
+        self.a = a
+        path = os.path.join(a.out, "validation.h5")
+        if not os.path.exists(path):
+            subprocess.check_call(simulate(a, path, 384, VALIDATION_SEED))
+        self.valid = TrainingSet(path, a.limit)
+        self.net = CatalogNet(self.valid.nband)
+
+    def resume(self, state):
+        self.chunks = Chunks(self.a, state.get("seed", self.a.first))
+        self.rng = np.random.default_rng(self.chunks.seed)
+        self.batches = self.draw()
+
+    def draw(self):
+        while True:
+            data = self.chunks.next()
+            for _ in range(self.a.passes):
+                order = self.rng.permutation(len(data))
+                for start in range(0, len(order) - self.a.batch + 1, self.a.batch):
+                    yield data, np.sort(order[start:start + self.a.batch])
+
+    def loss(self, net):
+        data, index = next(self.batches)
+        return batch_loss(net, data, index, self.a, self.rng)
+
+    def validate(self, net):
+        totals, starts = {}, range(0, len(self.valid), 32)
         torch.manual_seed(0)
-        for start in range(0, len(data), 32):
-            _, parts = batch_loss(net, data, np.arange(start, min(start + 32, len(data))), None, autocast)
-            for k, v in parts.items():
+        for start in starts:
+            index = np.arange(start, min(start + 32, len(self.valid)))
+            for k, v in batch_loss(net, self.valid, index, self.a)[1].items():
                 totals[k] = totals.get(k, 0) + v
-            n += 1
-    net.train()
-    return {k: round(v / n, 4) for k, v in totals.items()}
+        return {k: round(v / len(starts), 4) for k, v in totals.items()}
+
+    def note(self, state):
+        state["seed"] = self.chunks.seed
+
+    def keep(self):
+        return {"bands": self.valid.bands, "limit": self.a.limit}
+
+    def close(self):
+        self.chunks.job.kill()
+        self.chunks.job.wait()
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--sky", required=True, help="sky configuration of the simulator")
-    p.add_argument("--out", required=True, help="folder of checkpoints, log and chunks")
     p.add_argument("--program", default="build/skyquilt")
-    p.add_argument("--hours", type=float, default=2.0)
-    p.add_argument("--batch", type=int, default=24)
     p.add_argument("--samples", type=int, default=3072, help="of a chunk")
     p.add_argument("--passes", type=int, default=2, help="over a chunk")
+    p.add_argument("--first", type=int, default=1000, help="seed of the first chunk")
     p.add_argument("--side", type=int, default=80)
-    p.add_argument("--limit", type=float, default=23.5, help="faintest r magnitude of a source")
-    p.add_argument("--rate", type=float, default=2e-3)
-    p.add_argument("--threads", type=int, default=1)
-    p.add_argument("--bf16", action="store_true")
-    p.add_argument("--start", help="checkpoint to begin with when --out has none yet")
+    p.add_argument("--limit", type=float, required=True, help="faintest r magnitude of a source")
+    p.add_argument("--drop", type=float, default=0.1, help="fraction of the samples that lose some of their bands")
+    p.add_argument("--skyless", type=float, default=0.0, help="fraction whose sky level is not told, as in subtracted coadds")
+    loop.arguments(p, hours=2.0, rate=2e-3, batch=24)
     a = p.parse_args()
-    torch.set_num_threads(a.threads)
-    os.makedirs(a.out, exist_ok=True)
-    valid_path = os.path.join(a.out, "validation.h5")
-    if not os.path.exists(valid_path):
-        subprocess.check_call([a.program, "simulate", a.sky, "--training", valid_path, "--samples", "384", "--side",
-                               str(a.side), "--seed", str(VALIDATION_SEED)], stdout=subprocess.DEVNULL)
-    valid = TrainingSet(valid_path, a.limit)
-    torch.manual_seed(7)
-    net = CatalogNet(valid.nband).to(memory_format=torch.channels_last)
-    average = copy.deepcopy(net)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=a.rate, weight_decay=1e-4)
-    state = {"step": 0, "seconds": 0.0, "seed": FIRST_SEED}
-    checkpoint = os.path.join(a.out, "checkpoint.pt")
-    begin = checkpoint if os.path.exists(checkpoint) else a.start
-    if begin:
-        saved = torch.load(begin)
-        average.load_state_dict(saved["average"])
-        net.load_state_dict(saved.get("net", saved["average"]))
-        if "optimiser" in saved:
-            optimiser.load_state_dict(saved["optimiser"])
-        state = saved["state"]
-    chunks = Chunks(a, state["seed"])
-    log = open(os.path.join(a.out, "train.log"), "a", buffering=1)
-    rng = np.random.default_rng(state["seed"])
-    budget, last_save = a.hours * 3600, 0.0
-    running = {}
-    while state["seconds"] < budget:
-        data = chunks.next()
-        for _ in range(a.passes):
-            order = rng.permutation(len(data))
-            for start in range(0, len(order) - a.batch + 1, a.batch):
-                began = time.time()
-                rate = a.rate * 0.5 * (1 + np.cos(np.pi * min(1.0, state["seconds"] / budget)))
-                rate = max(rate, 1e-3 * a.rate) * min(1.0, (state["step"] + 1) / 200)
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                loss, parts = batch_loss(net, data, np.sort(order[start:start + a.batch]), rng, a.bf16)
-                optimiser.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-                optimiser.step()
-                decay = min(0.998, (1 + state["step"]) / (10 + state["step"]))
-                with torch.no_grad():
-                    for kept, now in zip(average.state_dict().values(), net.state_dict().values()):
-                        if kept.dtype.is_floating_point:
-                            kept.lerp_(now, 1 - decay)
-                        else:
-                            kept.copy_(now)
-                state["step"] += 1
-                state["seconds"] += time.time() - began
-                for k, v in parts.items():
-                    running[k] = 0.98 * running.get(k, v) + 0.02 * v
-                if state["step"] % 50 == 0:
-                    log.write(json.dumps({"step": state["step"], "seconds": round(state["seconds"]), "rate": rate,
-                                          **{k: round(v, 4) for k, v in running.items()}}) + "\n")
-                if state["seconds"] - last_save > 240 or state["seconds"] >= budget:
-                    last_save = state["seconds"]
-                    scores = validate(average, valid, a.bf16)
-                    log.write(json.dumps({"validation": scores, "step": state["step"],
-                                          "seconds": round(state["seconds"])}) + "\n")
-                    state["seed"] = chunks.seed
-                    torch.save({"net": net.state_dict(), "average": average.state_dict(),
-                                "optimiser": optimiser.state_dict(), "state": state, "bands": valid.bands,
-                                "limit": a.limit}, checkpoint + ".partial")
-                    os.replace(checkpoint + ".partial", checkpoint)
-                if state["seconds"] >= budget:
-                    chunks.job.kill()
-                    return
+    loop.prepare(a)
+    loop.train(a, Task(a))
 
 
 if __name__ == "__main__":

@@ -12,19 +12,16 @@ runs are taken in. Checkpoints are written every few minutes; the same command g
 """
 
 import argparse
-import copy
 import glob
-import json
 import os
-import signal
 import sys
-import time
 
 import h5py
 import numpy as np
 import torch
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import loop
 from lensing_net import LensingNet, inside, padded
 
 LOW, HIGH = 60, 3000
@@ -89,14 +86,26 @@ class Task:
         self.weight = torch.from_numpy((self.count * known).astype(np.float32)).to(a.device)
         self.train = Boxes(a.sets, a.limit)
         self.train.refresh(4)
+        self.rng = np.random.default_rng(a.seed)
+        self.net = LensingNet()
 
-    def loss(self, net, batch, autocast):
-        image, condition, target = (t.to(self.a.device) for t in batch)
-        with autocast():
+    def resume(self, state):
+        self.rng = np.random.default_rng([self.a.seed, state["step"]])
+
+    def refresh(self):
+        self.train.refresh(2)
+
+    def keep(self):
+        return {}
+
+    def loss(self, net):
+        image, condition, target = (t.to(self.a.device) for t in self.train.batch(self.rng, self.a.batch))
+        with loop.autocast(self.a):
             out = net(padded(image).contiguous(memory_format=torch.channels_last), condition)
         out = inside(out.float()[:, 0])
         wrong = (torch.fft.rfft2(out - target).abs() ** 2 * self.weight).sum((1, 2))
-        return (wrong / (torch.fft.rfft2(target).abs() ** 2 * self.weight).sum((1, 2))).mean()
+        loss = (wrong / (torch.fft.rfft2(target).abs() ** 2 * self.weight).sum((1, 2))).mean()
+        return loss, {"loss": float(loss)}
 
     def correlation(self, kappa):
         x, y = np.fft.rfft2(kappa), np.fft.rfft2(self.truth)
@@ -105,88 +114,26 @@ class Task:
             return ((a * b.conj()).real * self.count)[:, use].sum()
         return [round(float(mean(x, y, *b) / np.sqrt(mean(x, x, *b) * mean(y, y, *b))), 4) for b in BINS]
 
-    def validate(self, net, autocast):
-        net.eval()
+    def validate(self, net):
         out = []
-        with torch.no_grad(), autocast():
+        with loop.autocast(self.a):
             for k in range(0, len(self.image), 8):
                 image, condition = (torch.from_numpy(v[k:k + 8]).to(self.a.device) for v in (self.image, self.condition))
                 out.append(inside(net(padded(image), condition).float()[:, 0]).cpu().numpy())
-        net.train()
         out = np.concatenate(out)
         kappa = self.base + np.fft.irfft2(np.fft.rfft2(out) * self.scale, s=self.base.shape[1:])
-        return {"rho": self.correlation(kappa), "base": self.correlation(self.base)}
+        return {"rho": self.correlation(kappa), "base": self.correlation(self.base), "sets": len(self.train.seen)}
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--sets", required=True, help="pattern of training sets")
     p.add_argument("--validation", required=True, help="a fixed set of another seed")
-    p.add_argument("--out", required=True, help="folder of checkpoint and log")
-    p.add_argument("--start", help="checkpoint to take the weights from")
-    p.add_argument("--hours", type=float, default=0.8)
-    p.add_argument("--batch", type=int, default=4)
     p.add_argument("--limit", type=int, default=100, help="sets held in memory")
-    p.add_argument("--rate", type=float, default=8e-4)
-    p.add_argument("--seed", type=int, default=7, help="of weights and batches")
-    p.add_argument("--threads", type=int, default=1)
-    p.add_argument("--bf16", action="store_true")
-    p.add_argument("--device", default="cpu", help="cpu or cuda")
+    loop.arguments(p, hours=0.8, rate=8e-4, batch=4)
     a = p.parse_args()
-    torch.set_num_threads(a.threads)
-    torch.manual_seed(a.seed)
-    os.makedirs(a.out, exist_ok=True)
-    task = Task(a)
-    autocast = lambda: torch.autocast(a.device, torch.bfloat16, enabled=a.bf16)
-    net = LensingNet().to(a.device, memory_format=torch.channels_last)
-    if a.start:
-        net.load_state_dict(torch.load(a.start, map_location=a.device)["average"])
-    average = copy.deepcopy(net)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=a.rate, weight_decay=1e-4)
-    state, checkpoint = {"step": 0, "seconds": 0.0}, os.path.join(a.out, "checkpoint.pt")
-    if os.path.exists(checkpoint):
-        saved = torch.load(checkpoint, map_location=a.device)
-        net.load_state_dict(saved["net"])
-        average.load_state_dict(saved["average"])
-        optimiser.load_state_dict(saved["optimiser"])
-        state = saved["state"]
-    stop = []
-    signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
-    log = open(os.path.join(a.out, "train.log"), "a", buffering=1)
-    rng = np.random.default_rng([a.seed, state["step"]])
-    budget, last_save, last_look, running = a.hours * 3600, state["seconds"], state["seconds"], None
-    while state["seconds"] < budget and not stop:
-        began = time.time()
-        rate = a.rate * 0.5 * (1 + np.cos(np.pi * state["seconds"] / budget))
-        for group in optimiser.param_groups:
-            group["lr"] = max(rate, 1e-3 * a.rate) * min(1.0, (state["step"] + 1) / 300)
-        loss = task.loss(net, task.train.batch(rng, a.batch), autocast)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        decay = min(0.998, (1 + state["step"]) / (10 + state["step"]))
-        with torch.no_grad():
-            for kept, now in zip(average.state_dict().values(), net.state_dict().values()):
-                if kept.dtype.is_floating_point:
-                    kept.lerp_(now, 1 - decay)
-                else:
-                    kept.copy_(now)
-        state["step"] += 1
-        state["seconds"] += time.time() - began
-        running = float(loss) if running is None else 0.99 * running + 0.01 * float(loss)
-        if state["step"] % 50 == 0:
-            log.write(json.dumps({"step": state["step"], "seconds": round(state["seconds"]), "loss": round(running, 5)}) + "\n")
-        if state["seconds"] - last_look > 30:
-            last_look = state["seconds"]
-            task.train.refresh(2)
-        if state["seconds"] - last_save > 240 or state["seconds"] >= budget or stop:
-            last_save = state["seconds"]
-            log.write(json.dumps({"validation": task.validate(average, autocast), "step": state["step"],
-                                  "seconds": round(state["seconds"]), "sets": len(task.train.seen)}) + "\n")
-            torch.save({"net": net.state_dict(), "average": average.state_dict(),
-                        "optimiser": optimiser.state_dict(), "state": state}, checkpoint + ".partial")
-            os.replace(checkpoint + ".partial", checkpoint)
+    loop.prepare(a)
+    loop.train(a, Task(a), clip=1.0, warm=300)
 
 
 if __name__ == "__main__":

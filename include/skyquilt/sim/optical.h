@@ -43,6 +43,7 @@ typedef struct sq_sim_optical_config {
     double ra, dec;     /* of the survey's centre, degrees */
     double scale;       /* arcsec per pixel */
     double years;       /* lsst: of a ten-year survey */
+    double years_low;   /* training: the least, log-uniform up to `years`; 0: always `years` */
     double faint_limit; /* r magnitude to which sources are drawn */
     double bright_limit;
     double galaxy_density; /* per square degree at r < 22 */
