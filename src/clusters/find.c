@@ -107,32 +107,38 @@ static int is_peak(const sq_finder *f, int x, int y, double threshold)
     return 1;
 }
 
-/* The top of a parabola through three values at -1, 0, 1; *curvature of it. */
-static double top(double before, double here, double after, double *curvature)
+/* The top between three values at -1, 0, 1, of a Gaussian (a parabola where one is not positive):
+ * where it is, how much higher than the middle as a factor, and its curvature in units of it. The
+ * peak of what is as wide as the beam falls off less than a parabola between pixels. */
+static double top(double before, double here, double after, double *rise, double *curvature)
 {
-    *curvature = 2 * here - before - after;
-    if (!(*curvature > 0))
-        return 0;
-    double shift = 0.5 * (after - before) / *curvature;
-    return fmax(-0.5, fmin(0.5, shift));
+    int positive = before > 0 && here > 0 && after > 0;
+    double left = positive ? log(before / here) : before / here - 1;
+    double right = positive ? log(after / here) : after / here - 1;
+    double shift = 0;
+    *curvature = here == 0 ? 0 : -left - right;
+    if (*curvature > 0)
+        shift = fmax(-0.5, fmin(0.5, 0.5 * (right - left) / *curvature));
+    double up = 0.5 * fmax(*curvature, 0) * shift * shift;
+    *rise = positive ? exp(up) : 1 + up;
+    return shift;
 }
 
 static sq_candidate describe(const sq_finder *f, int x, int y)
 {
     int64_t i = (int64_t)y * f->nx + x;
     const float *q = f->snr + i;
-    double kx, ky, centre = q[0];
+    double kx, ky, rx, ry, centre = q[0];
     /* A masked neighbour leaves the axis at the pixel's centre. */
     double left = isnan(q[-1]) ? centre : q[-1], right = isnan(q[1]) ? centre : q[1];
     double down = isnan(q[-f->nx]) ? centre : q[-f->nx], up = isnan(q[f->nx]) ? centre : q[f->nx];
-    double dx = top(left, centre, right, &kx), dy = top(down, centre, up, &ky);
-    double rise = 0.5 * fmax(kx, 0) * dx * dx + 0.5 * fmax(ky, 0) * dy * dy;
+    double dx = top(left, centre, right, &rx, &kx), dy = top(down, centre, up, &ry, &ky);
     double noise = relative(f, i), sigma = f->sigma[f->scale[i]] * noise;
     sq_candidate c = {.x = x + dx,
                       .y = y + dy,
-                      .error_x = kx > 0 ? 1 / sqrt(centre * kx) : 1,
-                      .error_y = ky > 0 ? 1 / sqrt(centre * ky) : 1,
-                      .snr = centre + rise,
+                      .error_x = kx > 0 ? 1 / (centre * sqrt(kx)) : 1,
+                      .error_y = ky > 0 ? 1 / (centre * sqrt(ky)) : 1,
+                      .snr = centre * rx * ry,
                       .snr_fixed = f->fixed[i],
                       .scale = f->scale[i],
                       .column = x,
