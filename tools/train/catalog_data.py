@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import torch
 
-from catalog_net import COLOURS, E1, E2, FWHM, MF, MF_UNIT, PLANES, SIGMA, USABLE, context
+from catalog_net import COLOURS, E1, E2, FWHM, MF, MF_UNIT, PLANES, SIGMA, SKY, USABLE, context
 
 TILE = 4
 REFERENCE_MARGIN = 2   # tiles at the rim of a sample whose context is cut off: no loss there
