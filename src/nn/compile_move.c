@@ -111,7 +111,7 @@ static sq_status concat_layout(sq_engine *e, const nn_node *node, int axis, layo
 }
 
 /* Let the buffer of an input lie inside the whole's. Possible once, for memory of the arena that
- * holds nothing else. */
+ * holds nothing else, and within a stage: the whole may be written over. */
 static int adopt(sq_engine *e, int view, const nd_md *md, int whole, size_t offset)
 {
     ex_view *v = &e->view[view];
@@ -143,7 +143,8 @@ static sq_status join(sq_engine *e, const nn_node *node, int axis, layout kind,
             continue;
         SQ_TRY(layout_md(t, type, kind, &part));
         SQ_TRY(ex_home(e, node->in[k], &from));
-        if (!adopt(e, from, &part, buffer, offset)) {
+        if (e->value_stage[node->in[k]] < e->now_stage ||
+            !adopt(e, from, &part, buffer, offset)) {
             SQ_TRY(ex_alias_view(e, buffer, offset, t, &part, &view));
             SQ_TRY(ex_add_reorder(e, from, view));
         }

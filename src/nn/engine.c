@@ -257,8 +257,8 @@ static sq_status check_run(sq_engine *e, int first, int last)
     if (first < 0 || first > last || last > e->last_stage)
         return sq_fail(SQ_ERR_USAGE, "%s: stages %d..%d of 0..%d", e->model->name, first, last,
                        e->last_stage);
-    if (first != 0 && first != e->next_stage)
-        return sq_fail(SQ_ERR_USAGE, "%s: stage %d is run where stage %d or 0 comes next",
+    if (first > e->next_stage)
+        return sq_fail(SQ_ERR_USAGE, "%s: stage %d is run where stage %d comes next",
                        e->model->name, first, e->next_stage);
     for (int i = 0; i < e->model->inputs; i++) {
         if (e->input_stage[i] >= first && e->input_stage[i] <= last && !e->input[i])

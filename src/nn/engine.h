@@ -18,7 +18,8 @@ typedef struct ex_buffer {
     ex_kind kind;
     int parent; /* lies inside this one at `offset`; -1: stands alone */
     size_t offset, bytes;
-    int first, last; /* operations that touch it; first > last: none */
+    int first, last; /* operations that touch it; first > last: none; last INT32_MAX: for good */
+    int stage;       /* of the operations that touch it, until it stays for good */
     int io;          /* EX_INPUT, EX_OUTPUT: which */
     size_t place;    /* EX_ARENA: where in the arena */
     int shared;      /* another value looks into it */

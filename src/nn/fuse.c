@@ -436,7 +436,8 @@ int64_t ex_order(const sq_engine *e, int stage, int node)
     return (int64_t)stage * (e->model->nodes + 1) + node;
 }
 
-/* A chain reads whatever its nodes read when its last node is reached. */
+/* A chain reads whatever its nodes read when its last node is reached. What a later stage reads is
+ * never used up, for that stage may be run again. */
 static void set_last_uses(fuser *f)
 {
     sq_engine *e = f->e;
@@ -450,10 +451,14 @@ static void set_last_uses(fuser *f)
         if (e->fused[i].dead || e->fused[i].owner < 0)
             continue;
         const fx_node *owner = &e->fused[e->fused[i].owner];
-        int64_t at = ex_order(e, owner->stage, owner->end);
         for (int k = 0; k < f->m->node[i].inputs; k++) {
             int v = f->m->node[i].in[k];
-            if (v >= 0 && at > e->last_use[v])
+            if (v < 0)
+                continue;
+            int64_t at = owner->stage > e->value_stage[v]
+                             ? INT64_MAX
+                             : ex_order(e, owner->stage, owner->end);
+            if (at > e->last_use[v])
                 e->last_use[v] = at;
         }
     }

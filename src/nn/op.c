@@ -5,13 +5,19 @@
 #include "base/mem.h"
 #include "nn/engine.h"
 
+/* What a later stage reads stays for good: that stage may be run again. */
 static void touch(sq_engine *e, int view, int op)
 {
-    for (int b = e->view[view].buffer; b >= 0; b = e->buffer[b].parent) {
-        if (op < e->buffer[b].first)
-            e->buffer[b].first = op;
-        if (op > e->buffer[b].last)
-            e->buffer[b].last = op;
+    for (int k = e->view[view].buffer; k >= 0; k = e->buffer[k].parent) {
+        ex_buffer *b = &e->buffer[k];
+        if (op < b->first)
+            b->first = op;
+        if (b->last >= 0 && b->stage != e->op[op].stage)
+            b->last = INT32_MAX;
+        if (op > b->last) {
+            b->last = op;
+            b->stage = e->op[op].stage;
+        }
     }
 }
 

@@ -115,6 +115,8 @@ static void test_stages(void **state)
         assert_int_equal(sq_engine_run(e, 1, 1, second, out1), SQ_OK);
         assert_close(f.got[1], f.want[1]);
         memset(f.got, 0, sizeof f.got);
+        assert_int_equal(sq_engine_run(e, 1, 1, second, out1), SQ_OK); /* again */
+        assert_close(f.got[1], f.want[1]);
     }
     const float *both[2] = {f.image, f.context};
     float *out[2] = {f.got[0], f.got[1]};
@@ -140,7 +142,6 @@ static void test_stage_errors(void **state)
     assert_non_null(strstr(sq_error(), "image"));
     assert_int_equal(sq_engine_run(e, 0, 0, in, out), SQ_OK);
     assert_int_equal(sq_engine_run(e, 1, 1, in, out), SQ_OK);
-    assert_int_equal(sq_engine_run(e, 1, 1, in, out), SQ_ERR_USAGE); /* its memory is reused */
     assert_int_equal(
         sq_engine_create(f.model, (const int64_t(*)[SQ_MAX_RANK])f.shape, wrong, SQ_FP32, &none),
         SQ_ERR_USAGE);

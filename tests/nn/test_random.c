@@ -12,7 +12,7 @@
 #include "nn/model.h"
 #include "onnx_writer.h"
 
-enum { MAX_VALUES = 64, OPSET = 13 };
+enum { MAX_VALUES = 64, OPSET = 13, INPUTS = 2 };
 
 typedef struct value {
     char name[16];
@@ -360,6 +360,8 @@ static void build(net *n, uint64_t seed, int nodes)
     sq_rng_init(&n->rng, seed, 7, 0);
     value *x = add_value(n, 1 + pick(n, 33), 6 + pick(n, 8), 6 + pick(n, 8));
     put_message(&n->graph, 11, value_info(x->name, ONNX_FLOAT, 4, x->dim));
+    x = add_value(n, x->dim[1], x->dim[2], x->dim[3]);
+    put_message(&n->graph, 11, value_info(x->name, ONNX_FLOAT, 4, x->dim));
     for (int i = 0; i < nodes && n->values < MAX_VALUES - 4; i++) {
         /* mostly the latest value, so that chains grow; sometimes an older one */
         int from = pick(n, 3) ? n->values - 1 : pick(n, n->values);
@@ -376,7 +378,7 @@ static void build(net *n, uint64_t seed, int nodes)
 typedef struct run {
     sq_model *model;
     int64_t shape[SQ_MAX_IO][SQ_MAX_RANK];
-    float *input, *want[SQ_MAX_IO], *got[SQ_MAX_IO];
+    float *input[INPUTS], *other, *want[SQ_MAX_IO], *got[SQ_MAX_IO];
     int64_t count[SQ_MAX_IO];
 } run;
 
@@ -389,9 +391,12 @@ static void prepare(run *r, net *n)
     free(file.data);
     int64_t count = 1;
     for (int i = 0; i < 4; i++)
-        count *= r->shape[0][i] = n->v[0].dim[i];
-    assert_int_equal(sq_alloc(&r->input, (size_t)count, sizeof(float), "input"), SQ_OK);
-    sq_rng_normal_fill(&n->rng, r->input, count);
+        count *= r->shape[0][i] = r->shape[1][i] = n->v[0].dim[i];
+    float **all[] = {&r->input[0], &r->input[1], &r->other};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(sq_alloc(all[i], (size_t)count, sizeof(float), "input"), SQ_OK);
+        sq_rng_normal_fill(&n->rng, *all[i], count);
+    }
     for (int i = 0; i < sq_model_outputs(r->model); i++) {
         sq_tensor_info info = sq_model_output(r->model, i);
         r->count[i] = 1;
@@ -408,7 +413,9 @@ static void finish(run *r)
         sq_free(r->want[i]);
         sq_free(r->got[i]);
     }
-    sq_free(r->input);
+    sq_free(r->input[0]);
+    sq_free(r->input[1]);
+    sq_free(r->other);
     sq_model_destroy(r->model);
 }
 
@@ -434,23 +441,33 @@ static void compare(const run *r, uint64_t seed, double tolerance, int mean)
     }
 }
 
+static void run_stages(sq_engine *e, int first, int last, run *r, float *late, uint64_t seed)
+{
+    const float *input[INPUTS] = {r->input[0], late};
+    if (sq_engine_run(e, first, last, input, r->got) != SQ_OK)
+        fail_msg("network %llu: %s", (unsigned long long)seed, sq_error());
+}
+
+/* The second input comes later, and changes: the stage that needs it runs again. */
 static void check(uint64_t seed, int nodes, sq_precision precision, double tolerance)
 {
+    static const int stage[INPUTS] = {0, 1};
     net n;
     run r;
     sq_engine *e = NULL;
     build(&n, seed, nodes);
     prepare(&r, &n);
-    const float *input[1] = {r.input};
+    const float *input[INPUTS] = {r.input[0], r.input[1]};
     const int64_t(*shape)[SQ_MAX_RANK] = (const int64_t(*)[SQ_MAX_RANK])r.shape;
     if (sq_reference_run(r.model, shape, input, r.want) != SQ_OK ||
-        sq_engine_create(r.model, shape, NULL, precision, &e) != SQ_OK)
+        sq_engine_create(r.model, shape, stage, precision, &e) != SQ_OK)
         fail_msg("network %llu: %s", (unsigned long long)seed, sq_error());
-    for (int pass = 0; pass < 2; pass++) { /* a second pass finds memory used before */
-        if (sq_engine_run(e, 0, 0, input, r.got) != SQ_OK)
-            fail_msg("network %llu: %s", (unsigned long long)seed, sq_error());
-        compare(&r, seed, tolerance, precision == SQ_BF16);
-    }
+    run_stages(e, 0, 1, &r, r.input[1], seed);
+    compare(&r, seed, tolerance, precision == SQ_BF16);
+    run_stages(e, 0, 0, &r, NULL, seed); /* a second pass finds memory used before */
+    run_stages(e, 1, 1, &r, r.other, seed);
+    run_stages(e, 1, 1, &r, r.input[1], seed);
+    compare(&r, seed, tolerance, precision == SQ_BF16);
     sq_engine_destroy(e);
     finish(&r);
 }

@@ -5,7 +5,8 @@
  *
  * Inputs are staged: stage[i] says after which earlier outputs input i becomes known (0: at once). A node belongs to
  * the latest stage among its inputs; sq_engine_run(engine, s, s, ...) runs the nodes of one stage, so that a network
- * whose later heads depend on decoded earlier heads is one file and its shared part is computed once.
+ * whose later heads depend on decoded earlier heads is one file and its shared part is computed once. A stage may be run
+ * again, with other inputs.
  *
  * An engine compiles a model for fixed shapes and one thread; it is used by one thread at a time. Local. */
 #ifndef SQ_NN_MODEL_H
