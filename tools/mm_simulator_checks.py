@@ -12,9 +12,10 @@ from colossus.lss import mass_function
 
 import evaluate_common as common
 from evaluate_common import SHARED, say
+from sz_formulas import ARCMIN, TCMB, arnaud, arnaud_transform, line_of_sight, sz
 
-H, OM, OB, S8, NS, TCMB = 0.71, 0.264, 0.044, 0.8, 0.96, 2.726
-ARCMIN, SIDE, PIXEL, GHZ = np.pi / 180 / 60, 1200, 0.5 * np.pi / 180 / 60, (95, 150, 220)
+H, OM, OB, S8, NS = 0.71, 0.264, 0.044, 0.8, 0.96
+SIDE, PIXEL, GHZ = 1200, 0.5 * ARCMIN, (95, 150, 220)
 FWHM, NOISE = (1.7, 1.2, 1.0), (2.8, 2.6, 6.6)
 KNEE, SLOPE = (1200, 2200, 2300), (3, 4, 4)
 AREA = (SIDE * PIXEL) ** 2                 # of a field, sr
@@ -143,11 +144,6 @@ def camb():
     return np.interp(L, t[:, 0], t[:, 1])
 
 
-def sz(ghz):
-    x = 6.62607015e-34 * ghz * 1e9 / (1.380649e-23 * TCMB)
-    return x / np.tanh(x / 2) - 4
-
-
 def kelvin_per_jansky(ghz):
     """uK sr / mJy"""
     x = 6.62607015e-34 * ghz * 1e9 / (1.380649e-23 * TCMB)
@@ -173,20 +169,6 @@ def angular(z, c):
     return c.angularDiameterDistance(z) / H
 
 
-def arnaud(x):
-    u = 1.177 * x
-    return u ** -0.3081 * (1 + u ** 1.0510) ** ((0.3081 - 5.4905) / 1.0510)
-
-
-def line_of_sight(profile, edge, x):
-    """Gauss-Legendre in s with l = end s^2, in which the centre's cusp is smooth."""
-    s, w = np.polynomial.legendre.leggauss(400)
-    s, w = (s + 1) / 2, w / 2
-    x = np.atleast_1d(x)[:, None]
-    end = np.sqrt(np.maximum(edge ** 2 - x ** 2, 0))
-    return 2 * np.sum(w * profile(np.sqrt(x ** 2 + (end * s ** 2) ** 2)) * end * 2 * s, 1)
-
-
 def arnaud_y(m500, z, c):
     """y0, theta500 in rad."""
     h70 = H / 0.7
@@ -206,15 +188,6 @@ def battaglia_y(m200, z, c):
     p0 = 18.1 * m ** 0.154 * a ** -0.758
     return (lambda x: KEV_MPC * r * p200 * p0 / 1.932 *
             line_of_sight(lambda t: (t / xc) ** -0.3 * (1 + t / xc) ** -beta, 4, x)), r / angular(z, c)
-
-
-def arnaud_transform():
-    """k, and the integral of y over the sky times exp(i k x) for y0 = 1, theta500 = 1."""
-    s, w = np.polynomial.legendre.leggauss(6000)
-    x, w = 5 * ((s + 1) / 2) ** 2, w / 2 * 5 * (s + 1)
-    k = np.geomspace(1e-3, 300, 500)
-    return k, np.array([4 * np.pi * np.sum(w * arnaud(x) * x ** 2 * np.sinc(q * x / np.pi)) for q in k]) / \
-        line_of_sight(arnaud, 5, 1e-9)[0]
 
 
 # ---- halos ----
