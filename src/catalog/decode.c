@@ -21,14 +21,16 @@ enum {
 enum { KNOWN, COUNT, EMPTY, SLOT, SLOT_PLANES = 4 };
 
 #define LN10 2.302585092994046
+#define LEAST 1e-3      /* probability from which a slot is decoded */
+#define CONTEXT_SNR 5.0 /* of sources that are context in training */
 
 struct sq_decoder {
     sq_catalog_net net;
     int tiles;
     float *context;          /* [context][M][M] */
     sq_catalog_source *slot; /* [M][M][2]; probability 0: not decoded */
-    sq_catalog_source *found;
-    size_t capacity;
+    sq_catalog_source *found, *drawn;
+    size_t capacity, draws, draw_capacity;
 };
 
 sq_status sq_decoder_create(const sq_catalog_net *net, int tiles, sq_decoder **out)
@@ -57,6 +59,7 @@ void sq_decoder_destroy(sq_decoder *d)
     sq_free(d->context);
     sq_free(d->slot);
     sq_free(d->found);
+    sq_free(d->drawn);
     sq_free(d);
 }
 
@@ -65,6 +68,7 @@ void sq_decoder_begin(sq_decoder *d)
     size_t tiles = (size_t)d->tiles * d->tiles;
     memset(d->context, 0, (size_t)d->net.context * tiles * sizeof *d->context);
     memset(d->slot, 0, SQ_CATALOG_SLOTS * tiles * sizeof *d->slot);
+    d->draws = 0;
 }
 
 const float *sq_decoder_context(const sq_decoder *d)
@@ -96,10 +100,11 @@ static double at_knots(const sq_catalog_calibration *c, const double *value, dou
 
 /* What the conditioning planes of a tile say of its bands. */
 typedef struct tile_light {
-    double base[SQ_MAX_BANDS]; /* ln of the flux that the flux means are relative to, nJy; 0:
-                                  missing band */
-    double snr;                /* all bands together */
-    double ln_sigma;           /* of the reference band's sky */
+    double base[SQ_MAX_BANDS];     /* ln of the flux that the flux means are relative to, nJy; 0:
+                                      missing band */
+    double ln_error[SQ_MAX_BANDS]; /* ln of the matched filter's flux error */
+    double snr;                    /* all bands together */
+    double ln_sigma;               /* of the reference band's sky */
     int usable;
 } tile_light;
 
@@ -111,14 +116,15 @@ static double plane_at(const sq_inputs *in, int band, int plane, int64_t tile)
 
 static tile_light light_of(const sq_catalog_net *net, const sq_inputs *in, int64_t tile)
 {
-    tile_light t = {{0.0}, 0.0, 0.0, 0};
+    tile_light t = {.usable = 0};
     for (int b = 0; b < net->nband; b++) {
         if (!(plane_at(in, b, SQ_PLANE_USABLE, tile) > 0.0))
             continue;
         double snr = sinh(fmin(plane_at(in, b, SQ_PLANE_MF, tile), 12.0));
         double unit = plane_at(in, b, SQ_PLANE_MF_UNIT, tile);
         double sigma = plane_at(in, b, SQ_PLANE_SIGMA, tile);
-        t.base[b] = log(fmax(snr, 1.0)) + (unit + sigma + 2.0) * LN10;
+        t.ln_error[b] = (unit + sigma + 2.0) * LN10;
+        t.base[b] = log(fmax(snr, 1.0)) + t.ln_error[b];
         t.snr += snr > 0.0 ? snr * snr : 0.0;
         t.usable = 1;
     }
@@ -224,12 +230,14 @@ static double calibrated(const sq_catalog_calibration *c, double p)
     return sigmoid(c->probability[0] + c->probability[1] * log(q / (1.0 - q)));
 }
 
-static void set_context(sq_decoder *d, int64_t tile, const sq_catalog_source *slot,
+/* Tell the next colours of the first `count` sources of a tile. */
+static void set_context(sq_decoder *d, int64_t tile, int count, const sq_catalog_source *slot,
                         const tile_light *light)
 {
     int64_t tiles = (int64_t)d->tiles * d->tiles;
     float *context = d->context + tile;
-    int count = slot[0].raw_probability >= 0.5 ? 1 + (slot[1].raw_probability >= 0.5) : 0;
+    for (int k = 0; k < SLOT + SLOT_PLANES * SQ_CATALOG_SLOTS; k++)
+        context[k * tiles] = 0.0f;
     context[KNOWN * tiles] = 1.0f;
     context[COUNT * tiles] = 0.5f * (float)count;
     context[EMPTY * tiles] = count == 0 ? 1.0f : 0.0f;
@@ -246,31 +254,132 @@ static void set_context(sq_decoder *d, int64_t tile, const sq_catalog_source *sl
     }
 }
 
+/* Tile (i, j) among those of a colour, and its head. */
+static int64_t tile_of(const sq_decoder *d, int colour, int i, int j)
+{
+    return (int64_t)(2 * j + colour / 2) * d->tiles + 2 * i + colour % 2;
+}
+
+static head_view view_of(const sq_decoder *d, const float *head, int i, int j)
+{
+    int64_t half = d->tiles / 2;
+    return (head_view){head + j * half + i, half * half};
+}
+
+static head_view slot_view(const sq_decoder *d, head_view h, int slot)
+{
+    return (head_view){h.data + (3 + slot * d->net.slot) * h.stride, h.stride};
+}
+
+static void decode_tile(sq_decoder *d, int64_t tile, head_view h, const sq_inputs *in)
+{
+    sq_catalog_source *slot = d->slot + tile * SQ_CATALOG_SLOTS;
+    tile_light light = light_of(&d->net, in, tile);
+    double p[SQ_CATALOG_SLOTS];
+    count_probability(h, p);
+    for (int s = 0; s < SQ_CATALOG_SLOTS; s++) {
+        slot[s].row = (int)(tile / d->tiles);
+        slot[s].column = (int)(tile % d->tiles);
+        slot[s].slot = s;
+        slot[s].raw_probability = light.usable ? p[s] : 0.0;
+        slot[s].probability = light.usable ? calibrated(&d->net.calibration, p[s]) : 0.0;
+        slot[s].expected = p[0] + p[1];
+        if (slot[s].raw_probability > LEAST)
+            decode_slot(&d->net, slot_view(d, h, s), &light, &slot[s]);
+    }
+    int count = slot[0].raw_probability >= 0.5 ? 1 + (slot[1].raw_probability >= 0.5) : 0;
+    set_context(d, tile, count, slot, &light);
+}
+
 void sq_decoder_colour(sq_decoder *d, int colour, const float *head, const sq_inputs *in)
 {
-    int half = d->tiles / 2, row0 = colour / 2, column0 = colour % 2;
-    for (int j = 0; j < half; j++)
-        for (int i = 0; i < half; i++) {
-            int row = 2 * j + row0, column = 2 * i + column0;
-            int64_t tile = (int64_t)row * d->tiles + column;
-            head_view h = {head + (int64_t)j * half + i, (int64_t)half * half};
-            tile_light light = light_of(&d->net, in, tile);
-            sq_catalog_source *slot = d->slot + tile * SQ_CATALOG_SLOTS;
-            double p[SQ_CATALOG_SLOTS];
-            count_probability(h, p);
-            for (int s = 0; s < SQ_CATALOG_SLOTS; s++) {
-                head_view from = {h.data + (3 + s * d->net.slot) * h.stride, h.stride};
-                slot[s].row = row;
-                slot[s].column = column;
-                slot[s].slot = s;
-                slot[s].raw_probability = light.usable ? p[s] : 0.0;
-                slot[s].probability = light.usable ? calibrated(&d->net.calibration, p[s]) : 0.0;
-                slot[s].expected = p[0] + p[1];
-                if (slot[s].raw_probability > 1e-3)
-                    decode_slot(&d->net, from, &light, &slot[s]);
-            }
-            set_context(d, tile, slot, &light);
+    for (int j = 0; j < d->tiles / 2; j++)
+        for (int i = 0; i < d->tiles / 2; i++)
+            decode_tile(d, tile_of(d, colour, i, j), view_of(d, head, i, j), in);
+}
+
+/* ---- Joint draws ---- */
+
+/* ln flux + L z with L L^T the covariance. */
+static void draw_flux(int n, sq_catalog_source *s, sq_rng *rng)
+{
+    double lower[SQ_MAX_BANDS][SQ_MAX_BANDS] = {{0.0}}, z[SQ_MAX_BANDS];
+    for (int i = 0; i < n; i++) {
+        for (int j = 0; j <= i; j++) {
+            double sum = s->covariance[i][j];
+            for (int k = 0; k < j; k++)
+                sum -= lower[i][k] * lower[j][k];
+            lower[i][j] = i == j              ? sqrt(fmax(sum, 0.0))
+                          : lower[j][j] > 0.0 ? sum / lower[j][j]
+                                              : 0.0;
         }
+        z[i] = sq_rng_normal(rng);
+        for (int j = 0; j <= i; j++)
+            s->ln_flux[i] += lower[i][j] * z[j];
+    }
+}
+
+static void draw_source(const sq_catalog_net *net, sq_catalog_source *s, sq_rng *rng)
+{
+    double a = sq_rng_normal(rng), b = sq_rng_normal(rng), sx = sqrt(s->xx);
+    double along = s->xy / sx;
+    s->x += sx * a;
+    s->y += along * a + sqrt(fmax(s->yy - along * along, 0.0)) * b;
+    s->star = sq_rng_uniform(rng) < s->star;
+    for (int i = 0; i < SQ_CATALOG_SHAPES; i++)
+        s->shape[i] += s->shape_sigma[i] * sq_rng_normal(rng);
+    draw_flux(net->nband, s, rng);
+}
+
+/* S/N that the matched filter expects of a flux, all bands together. */
+static double flux_snr(const sq_catalog_net *net, const tile_light *light,
+                       const sq_catalog_source *s)
+{
+    double sum = 0.0;
+    for (int b = 0; b < net->nband; b++)
+        if (light->base[b] != 0.0)
+            sum += exp(2.0 * fmin(s->ln_flux[b] - light->ln_error[b], 15.0));
+    return sqrt(sum);
+}
+
+static sq_status draw_tile(sq_decoder *d, int64_t tile, head_view h, const sq_inputs *in,
+                           sq_rng *rng)
+{
+    const sq_catalog_source *slot = d->slot + tile * SQ_CATALOG_SLOTS;
+    sq_catalog_source seen[SQ_CATALOG_SLOTS];
+    tile_light light = light_of(&d->net, in, tile);
+    double u = sq_rng_uniform(rng);
+    int count = 0;
+    sq_status rc = SQ_OK;
+    SQ_TRY(SQ_GROW(d->drawn, d->draw_capacity, d->draws + SQ_CATALOG_SLOTS, "drawn sources"));
+    for (int s = 0; s < SQ_CATALOG_SLOTS && u < slot[s].probability; s++) {
+        sq_catalog_source *one = &d->drawn[d->draws++];
+        *one = slot[s];
+        if (!(one->raw_probability > LEAST))
+            decode_slot(&d->net, slot_view(d, h, s), &light, one);
+        draw_source(&d->net, one, rng);
+        if (flux_snr(&d->net, &light, one) > CONTEXT_SNR)
+            seen[count++] = *one;
+    }
+    set_context(d, tile, count, seen, &light);
+cleanup:
+    return rc;
+}
+
+sq_status sq_decoder_draw(sq_decoder *d, int colour, const float *head, const sq_inputs *in,
+                          sq_rng *rng)
+{
+    sq_status rc = SQ_OK;
+    for (int j = 0; j < d->tiles / 2 && rc == SQ_OK; j++)
+        for (int i = 0; i < d->tiles / 2 && rc == SQ_OK; i++)
+            rc = draw_tile(d, tile_of(d, colour, i, j), view_of(d, head, i, j), in, rng);
+    return rc;
+}
+
+void sq_decoder_drawn(const sq_decoder *d, const sq_catalog_source **source, int64_t *count)
+{
+    *source = d->drawn;
+    *count = (int64_t)d->draws;
 }
 
 static int all_finite(const sq_catalog_source *s, int nband)
@@ -283,21 +392,41 @@ static int all_finite(const sq_catalog_source *s, int nband)
     return isfinite(sum);
 }
 
+void sq_decoder_expected(const sq_decoder *d, int row, int column, double *mean, double *variance)
+{
+    const sq_catalog_source *s = d->slot + ((int64_t)row * d->tiles + column) * SQ_CATALOG_SLOTS;
+    *mean = s[0].probability + s[1].probability;
+    *variance = s[0].probability + 3.0 * s[1].probability - *mean * *mean;
+}
+
+static double neighbours_of(const sq_decoder *d, const sq_catalog_source *s)
+{
+    double sum = -s->probability, mean, variance;
+    for (int row = s->row - 1; row <= s->row + 1; row++)
+        for (int column = s->column - 1; column <= s->column + 1; column++)
+            if (row >= 0 && column >= 0 && row < d->tiles && column < d->tiles) {
+                sq_decoder_expected(d, row, column, &mean, &variance);
+                sum += mean;
+            }
+    return sum;
+}
+
 sq_status sq_decoder_collect(sq_decoder *d, double threshold, const sq_catalog_source **source,
                              int64_t *count)
 {
     size_t tiles = (size_t)d->tiles * d->tiles, n = 0;
-    double least = fmax(threshold, 1e-3);
+    double least = fmax(threshold, LEAST);
     sq_status rc = SQ_OK;
     for (size_t k = 0; k < tiles * SQ_CATALOG_SLOTS; k++) {
         const sq_catalog_source *s = &d->slot[k];
-        if (!(s->probability >= least && s->raw_probability > 1e-3))
+        if (!(s->probability >= least && s->raw_probability > LEAST))
             continue;
         if (!all_finite(s, d->net.nband))
             return sq_fail(SQ_ERR_DATA, "the network gives no number at tile %d, %d", s->row,
                            s->column);
         SQ_TRY(SQ_GROW(d->found, d->capacity, n + 1, "decoded sources"));
-        d->found[n++] = *s;
+        d->found[n] = *s;
+        d->found[n++].neighbours = neighbours_of(d, s);
     }
     *source = d->found;
     *count = (int64_t)n;

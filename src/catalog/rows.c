@@ -15,6 +15,7 @@ typedef struct column_text {
 
 struct sq_catalog_rows {
     sq_catalog_net net;
+    sq_catalog_table table;
     double aperture; /* arcsec */
     sq_schema schema;
     sq_column column[MAX_COLUMNS];
@@ -141,6 +142,8 @@ static void detection_columns(sq_catalog_rows *r, const sq_catalog_row *w)
            "star_probability|posterior probability that the source is a star");
     column(r, SQ_F32, s->snr, "", "stat.snr",
            "snr|matched-filter S/N near the source, all bands together");
+    column(r, SQ_F32, s->neighbours, "", "meta.number;stat.mean",
+           "blendedness|expected number of other sources in the cell and the eight around it");
 }
 
 static double magnitude(double ln_flux)
@@ -230,16 +233,21 @@ static void check_columns(sq_catalog_rows *r, const sq_catalog_row *w, int b)
            "aperture_flux_%s_err|its 1-sigma error", band);
     column(r, SQ_F32, w->sigma[b], "nJy", "stat.stdev;instr.background",
            "sky_sigma_%s|sky rms per pixel there", band);
+    column(r, SQ_F32, w->sky[b], "nJy", "instr.background",
+           "sky_%s|sky level per pixel that was subtracted there, 0 where not known", band);
     column(r, SQ_F32, w->fwhm[b], "arcsec", "instr.det.psf", "fwhm_%s|FWHM of the PSF there", band);
+    for (int k = 0; k < 2; k++)
+        column(r, SQ_F32, w->psf_e[b][k], "", "instr.det.psf",
+               "psf_e%d_%s|ellipticity (a-b)/(a+b) %s 2 phi of the PSF there", k + 1, band,
+               k ? "sin" : "cos");
     column(r, SQ_I32, c->mask, "", "meta.code.qual",
            "flags_%s|mask: 1 outside 2 bad 4 saturated 8 interpolated 16 cosmic 32 bright 64 edge "
            "128 unchecked",
            band);
 }
 
-static void walk(sq_catalog_rows *r, const sq_catalog_row *w)
+static void source_columns(sq_catalog_rows *r, const sq_catalog_row *w)
 {
-    r->at = 0;
     position_columns(r, w);
     detection_columns(r, w);
     for (int b = 0; b < r->net.nband; b++)
@@ -254,14 +262,81 @@ static void walk(sq_catalog_rows *r, const sq_catalog_row *w)
     column(r, SQ_I32, flags, "", "meta.code.qual", "flags|bits of all bands");
 }
 
-sq_status sq_catalog_rows_create(const sq_catalog_net *net, double border, double aperture,
-                                 sq_catalog_rows **out)
+static void sample_columns(sq_catalog_rows *r, const sq_catalog_row *w)
+{
+    const sq_catalog_source *s = w->source;
+    double shape[SQ_CATALOG_SHAPES];
+    for (int k = 0; k < SQ_CATALOG_SHAPES; k++)
+        shape[k] = s->star > 0.5 ? NAN : s->shape[k];
+    column(r, SQ_F64, w->ra, "deg", "pos.eq.ra;meta.main", "ra|right ascension, ICRS");
+    column(r, SQ_F64, w->dec, "deg", "pos.eq.dec;meta.main", "dec|declination, ICRS");
+    column(r, SQ_I32, w->sample, "", "meta.id", "sample|number of the joint draw");
+    column(r, SQ_F64, w->x, "pix", "pos.cartesian.x;instr.det", "x|column in the tile's grid");
+    column(r, SQ_F64, w->y, "pix", "pos.cartesian.y;instr.det", "y|row in the tile's grid");
+    column(r, SQ_U8, s->star, "", "src.class.starGalaxy", "star|1 a star, 0 a galaxy");
+    for (int b = 0; b < r->net.nband; b++)
+        column(r, SQ_F32, exp(s->ln_flux[b]), "nJy", "phot.flux.density", "flux_%s|total flux",
+               r->net.band[b]);
+    column(r, SQ_F32, exp(shape[0]), "arcsec", "phys.angSize;src",
+           "radius|half-light radius of a galaxy");
+    column(r, SQ_F32, shape[1], "", "src.ellipticity", "e1|ellipticity (a-b)/(a+b) cos 2 phi");
+    column(r, SQ_F32, shape[2], "", "src.ellipticity", "e2|ellipticity (a-b)/(a+b) sin 2 phi");
+    column(r, SQ_F32, 1.0 / (1.0 + exp(-shape[3])), "", "phot.flux;arith.ratio",
+           "bulge_fraction|bulge to total flux of a galaxy");
+}
+
+static void count_columns(sq_catalog_rows *r, const sq_catalog_row *w)
+{
+    column(r, SQ_F64, w->ra, "deg", "pos.eq.ra;meta.main", "ra|centre of a HEALPix pixel, ICRS");
+    column(r, SQ_F64, w->dec, "deg", "pos.eq.dec;meta.main", "dec|centre of a HEALPix pixel, ICRS");
+    column(r, SQ_F32, w->expected, "", "meta.number;stat.mean",
+           "expected|expected number of sources of the patch in the pixel");
+    column(r, SQ_F32, w->variance, "", "meta.number;stat.variance",
+           "variance|variance of that number, cells taken as independent");
+    column(r, SQ_F32, w->area, "arcmin2", "phys.angArea", "area|usable area of the patch in it");
+}
+
+/* One pass over the columns of the table. */
+static void walk(sq_catalog_rows *r, const sq_catalog_row *w)
+{
+    r->at = 0;
+    if (r->table == SQ_CATALOG_SOURCES)
+        source_columns(r, w);
+    else if (r->table == SQ_CATALOG_SAMPLES)
+        sample_columns(r, w);
+    else
+        count_columns(r, w);
+}
+
+static sq_schema schema_of(const sq_catalog_rows *r, double border)
+{
+    static const char *const name[] = {"catalog", "samples", "expected_counts"};
+    static const char *const text[] = {
+        "sources with posteriors", "joint draws from the posterior, patch by patch",
+        "expected numbers of sources, a row for each patch and HEALPix pixel that meet"};
+    sq_schema out = {.name = name[r->table],
+                     .description = text[r->table],
+                     .count = r->at,
+                     .column = r->column,
+                     .ra = "ra",
+                     .dec = "dec"};
+    if (r->table == SQ_CATALOG_SOURCES) {
+        out.depth = "depth";
+        out.border = border;
+        out.radius = 1.0;
+    }
+    return out;
+}
+
+sq_status sq_catalog_rows_create(const sq_catalog_net *net, sq_catalog_table table, double border,
+                                 double aperture, sq_catalog_rows **out)
 {
     sq_catalog_rows *r = NULL;
     sq_status rc = SQ_OK;
     *out = NULL;
     SQ_TRY(SQ_ALLOC(r, 1, "catalogue rows"));
     r->net = *net;
+    r->table = table;
     r->aperture = aperture;
     r->defining = 1;
     sq_catalog_source source = {0};
@@ -269,16 +344,7 @@ sq_status sq_catalog_rows_create(const sq_catalog_net *net, double border, doubl
     walk(r, &row);
     r->defining = 0;
     SQ_TRY(r->status);
-    r->schema = (sq_schema){.name = "catalog",
-                            .description = "sources with posteriors",
-                            .count = r->at,
-                            .column = r->column,
-                            .ra = "ra",
-                            .dec = "dec",
-                            .depth = "depth",
-                            .border = border,
-                            .radius = 1.0,
-                            .phase = 0};
+    r->schema = schema_of(r, border);
     SQ_TRY(sq_schema_check(&r->schema));
     *out = r;
     r = NULL;
@@ -315,9 +381,9 @@ sq_status sq_catalog_rows_add(sq_catalog_rows *r, const sq_catalog_row *row)
     return r->status;
 }
 
-sq_status sq_catalog_rows_write(const sq_catalog_rows *r, sq_product *product)
+sq_status sq_catalog_rows_write(const sq_catalog_rows *r, int table, sq_product *product)
 {
     if (r->count == 0)
         return SQ_OK;
-    return sq_product_rows(product, 0, r->count, (const void *const *)r->value);
+    return sq_product_rows(product, table, r->count, (const void *const *)r->value);
 }

@@ -2,6 +2,7 @@
  *     catalog_tool inputs NBAND SIDE TILE IN OUT
  *     catalog_tool check  NBAND SIDE IN OUT X Y RADIUS [X Y RADIUS ...]
  *     catalog_tool decode MODEL TILES THRESHOLD PLANES HEADS OUT
+ *     catalog_tool draw   MODEL TILES DRAWS     PLANES HEADS OUT
  * IN holds image, variance, mask, sky, sky_sigma [B][N][N], the PSF nodes, present (int32) and
  * correlation (double). */
 #include <stdio.h>
@@ -106,8 +107,29 @@ static void give_source(FILE *file, const sq_catalog_source *s, int nband)
         give(file, s->covariance[b], (size_t)nband * 8);
 }
 
-/* OUT: the context after each colour, then the sources. */
-static void run_decode(char **a)
+/* OUT: of each draw the context and the number of sources, then the sources. */
+static void draw(sq_decoder *decoder, const sq_catalog_net *net, const sq_inputs *in,
+                 const float *heads, size_t size, int number, FILE *out)
+{
+    const sq_catalog_source *source;
+    int64_t count, tiles = in->tiles;
+    sq_rng rng;
+    sq_rng_init(&rng, 3, 1, (uint64_t)number);
+    sq_decoder_begin(decoder);
+    for (int k = 0; k < SQ_CATALOG_COLOURS; k++) {
+        sq_decoder_colour(decoder, k, heads + (size_t)k * size, in);
+        if (sq_decoder_draw(decoder, k, heads + (size_t)k * size, in, &rng) != SQ_OK)
+            die("draw");
+    }
+    sq_decoder_drawn(decoder, &source, &count);
+    give(out, sq_decoder_context(decoder), (size_t)(net->context * tiles * tiles) * 4);
+    give(out, &count, sizeof count);
+    for (int64_t i = 0; i < count; i++)
+        give_source(out, &source[i], net->nband);
+}
+
+/* OUT: the context after each colour, then the sources; or draws. */
+static void run_decode(char **a, int draws)
 {
     sq_model *model;
     sq_catalog_net net;
@@ -126,7 +148,13 @@ static void run_decode(char **a)
     FILE *out = open_or_die(a[5], "wb");
     take(planes, in->planes, (size_t)net.nband * SQ_PLANES_PER_BAND * tiles * tiles * 4);
     size_t size = (size_t)net.head * tiles * tiles / 4 * 4;
-    float *head = malloc(size);
+    float *head = malloc(4 * size);
+    if (draws)
+        take(heads, head, 4 * size);
+    for (int i = 0; i < draws; i++)
+        draw(decoder, &net, in, head, size / 4, i, out);
+    if (draws)
+        goto end;
     sq_decoder_begin(decoder);
     for (int k = 0; k < SQ_CATALOG_COLOURS; k++) {
         take(heads, head, size);
@@ -137,6 +165,7 @@ static void run_decode(char **a)
         die("collect");
     for (int64_t i = 0; i < count; i++)
         give_source(out, &source[i], net.nband);
+end:
     free(head);
     fclose(planes);
     fclose(heads);
@@ -153,7 +182,9 @@ int main(int argc, char **argv)
     else if (argc > 6 && strcmp(argv[1], "check") == 0)
         run_check(argc - 2, argv + 2);
     else if (argc == 8 && strcmp(argv[1], "decode") == 0)
-        run_decode(argv + 2);
+        run_decode(argv + 2, 0);
+    else if (argc == 8 && strcmp(argv[1], "draw") == 0)
+        run_decode(argv + 2, atoi(argv[4]));
     else
         return 2;
     return 0;

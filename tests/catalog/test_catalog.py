@@ -282,6 +282,63 @@ def decode(folder, calibrated):
     close("sources", rows, expected, rtol=1e-7, atol=1e-9)
 
 
+def test_draws(folder):
+    """Counts, positions, types, shapes and fluxes of many draws against the posteriors that they come from."""
+    rng = np.random.default_rng(9)
+    b, m, draws = 3, 4, 4000
+    head = (3 + 2 * (14 + b + b * (b + 1) // 2 + 1) + 15) // 16 * 16
+    heads = rng.normal(size=(4, head, m // 2, m // 2)).astype(np.float32)
+    planes = rng.normal(size=(b, 8, m, m)).astype(np.float32)
+    planes[:, USABLE] = 1
+    planes[:, USABLE, 0, 1] = 0
+    with open(folder + "/net.onnx", "wb") as f:
+        f.write(fake_model("g,r,i", "r"))
+    heads.tofile(folder + "/heads")
+    planes.tofile(folder + "/planes")
+    subprocess.run([TOOL, "draw", folder + "/net.onnx", str(m), str(draws), folder + "/planes", folder + "/heads",
+                    folder + "/out"], check=True)
+    _, want = decode_oracle(heads, planes, b, 1, None)
+    raw, at, rows, contexts = open(folder + "/out", "rb").read(), 0, [], []
+    for _ in range(draws):
+        contexts.append(np.frombuffer(raw, np.float32, 16 * m * m, at).reshape(16, m, m))
+        at += 4 * 16 * m * m
+        n = int(np.frombuffer(raw, np.int64, 1, at)[0])
+        rows.append(np.frombuffer(raw, np.float64, n * source_fields(b), at + 8).reshape(n, -1))
+        at += 8 + 8 * n * source_fields(b)
+    assert at == len(raw)
+    rows, context = np.concatenate(rows), np.stack(contexts)
+    assert not ((rows[:, 0] == 0) & (rows[:, 1] == 1)).any(), "a source where no pixel is usable"
+    worst = 0
+    for (row, column, slot), w in want.items():
+        r = rows[(rows[:, 0] == row) & (rows[:, 1] == column) & (rows[:, 2] == slot)]
+        p = w[9]
+        assert abs(len(r) - draws * p) <= 5 * np.sqrt(draws * p * (1 - p)) + 1e-9, (row, column, slot, len(r), p)
+        if len(r) < 200:
+            continue
+        ln_flux = r[:, 21:21 + b]
+        got = np.column_stack([r[:, 3:5], r[:, 13:17], ln_flux])
+        cov = np.zeros((6 + b, 6 + b))
+        cov[0, 0], cov[1, 1], cov[0, 1], cov[1, 0] = w[5], w[7], w[6], w[6]
+        cov[range(2, 6), range(2, 6)] = w[17:21] ** 2
+        cov[6:, 6:] = w[21 + 2 * b:].reshape(b, b)
+        mean = np.concatenate([w[3:5], w[13:17], w[21:21 + b]])
+        z = np.linalg.solve(np.linalg.cholesky(cov), (got - mean).T)
+        worst = max(worst, abs(z.mean(1)).max() * np.sqrt(len(r)), abs(z @ z.T / len(r) - np.eye(6 + b)).max() * np.sqrt(len(r) / 2))
+        assert set(np.unique(r[:, 11])) <= {0.0, 1.0} and abs(r[:, 11].mean() - w[11]) < 5 * np.sqrt(0.25 / len(r))
+    assert worst < 5.5, worst
+    assert (context[:, 0] == 1).all()
+    seen = 2 * context[:, 1]
+    assert (seen <= 2).all() and (context[:, 2] == (seen == 0)).all()
+    # What the contexts hold is what was drawn, as far as it is bright enough.
+    p = planes.astype(float)
+    error = np.log(10) * (p[:, UNIT] + p[:, SIGMA] + 2)
+    cells = rows[:, 0].astype(int), rows[:, 1].astype(int)
+    here = p[:, USABLE][:, cells[0], cells[1]] > 0
+    snr = np.sqrt((np.exp(2 * np.minimum(rows[:, 21:21 + b].T - error[:, cells[0], cells[1]], 15)) * here).sum(0))
+    close("sources in contexts", seen.sum(), (snr > 5).sum(), atol=0.5)
+    assert 0 < (snr > 5).sum() < len(snr)
+
+
 def test_check(folder):
     """A star between pixels, noiseless: both fluxes come back; errors follow from the variance; masks are seen."""
     c = Cutout(1, 64, 3)
@@ -315,5 +372,6 @@ with tempfile.TemporaryDirectory() as place:
     test_missing_band(place)
     decode(place, False)
     decode(place, True)
+    test_draws(place)
     test_check(place)
 print("catalog: inputs, decoding and photometry agree with numpy")

@@ -103,9 +103,51 @@ def test_columns(folder):
         close(31.4 - 2.5 * np.log10(c[f"flux_{band}"]), c[f"mag_{band}"])
     assert ((c["detection_probability"] >= 0.5) & (c["detection_probability"] <= 1)).all()
     assert ((c["star_probability"] >= 0) & (c["star_probability"] <= 1)).all()
+    assert (c["blendedness"] >= -1e-6).all() and c["blendedness"].max() > 0.5 > np.median(c["blendedness"])
+    assert (c["sky_r"] > 0).all() and (np.hypot(c["psf_e1_r"], c["psf_e2_r"]) < 0.2).all() and c["psf_e1_r"].any()
     np.testing.assert_allclose(c["mag_g"] - c["mag_r"], c["colour_g_r"], atol=1e-4)
     np.testing.assert_allclose(c["ra_err"], 0.396 * c["x_err"], rtol=0.3)
     assert (c["ra_dec_cov"] ** 2 <= c["ra_err"] ** 2 * c["dec_err"] ** 2 * 1.001).all()
+
+
+def test_draws_and_counts(folder, sky):
+    """Joint draws agree with the posteriors of the catalogue, expected counts with both, by one rank and by three."""
+    draws, nside = 12, 65536
+    extra = dict(patch="{core: 128}", catalog=f"{{samples: {draws}, expected_nside: {nside}}}", seed=5)
+    skyquilt("run", configure(folder, "draws", sky, **extra), "--quiet")
+    skyquilt("run", configure(folder, "draws3", sky, **extra), "--quiet", ranks=3)
+    a, b = (datasets(os.path.join(folder, n, "release.h5")) for n in ("draws", "draws3"))
+    assert a.keys() == b.keys() and all(np.asarray(a[n]).tobytes() == np.asarray(b[n]).tobytes() for n in a)
+    with h5py.File(os.path.join(folder, "draws", "release.h5")) as f:
+        drawn = {k: v[:] for k, v in f["samples"].items()}
+        counts = {k: v[:] for k, v in f["expected_counts"].items()}
+    found = read(os.path.join(folder, "draws", "release.h5"))
+    plain = read(os.path.join(folder, "one", "release.h5"))
+    assert all(np.array_equal(found[k], plain[k], equal_nan=True) for k in plain), "draws change the catalogue"
+    # The tile is 512 pixels of 0.396 arcsec; cells of a patch's core add up to its area, masks aside.
+    assert abs(counts["area"].sum() / (512 * 0.396 / 60) ** 2 - 1) < 0.02
+    number, total = np.bincount(drawn["sample"], minlength=draws), counts["expected"].sum()
+    sigma = np.sqrt(counts["variance"].sum())
+    assert len(number) == draws and len(set(number)) > 1
+    # Cells are not independent, given the context: a draw scatters by more than their sum.
+    assert abs(number.mean() - total) < 4 * sigma, (number.mean(), total, sigma)
+    # Isolated bright sources are in every draw, scattered by their errors.
+    good = (found["detection_probability"] > 0.999) & (found["snr"] > 30) & (found["blendedness"] < 0.1)
+    assert good.sum() > 20
+    tree, z = cKDTree(plane(found, 2.0)[good]), []
+    distance, row = tree.query(plane(drawn, 2.0), distance_upper_bound=1.0)
+    near = np.isfinite(distance)
+    seen = np.zeros((draws, good.sum()))
+    np.add.at(seen, (drawn["sample"][near], row[near]), 1)
+    assert (seen >= 1).mean() > 0.97, (seen >= 1).mean()
+    z = (np.log(drawn["flux_r"][near] / found["flux_r"][good][row[near]])
+         / (found["mag_r_err"][good][row[near]] / 1.0857362))
+    x = (drawn["x"][near] - found["x"][good][row[near]]) / found["x_err"][good][row[near]]
+    for name, v in (("flux", z), ("x", x)):
+        width = 0.5 * (np.quantile(v, 0.84) - np.quantile(v, 0.16))
+        assert abs(np.median(v)) < 0.25 and 0.8 < width < 1.25, (name, np.median(v), width)
+    stars = drawn["star"] == 1
+    assert np.isnan(drawn["radius"][stars]).all() and np.isfinite(drawn["radius"][~stars]).all()
 
 
 def test_missing_band(folder, sky):
@@ -173,6 +215,7 @@ with tempfile.TemporaryDirectory() as place:
     test_ranks(place, sky_folder)
     test_science(place, sky_folder)
     test_columns(place)
+    test_draws_and_counts(place, sky_folder)
     test_missing_band(place, sky_folder)
     test_shift(place, sky_folder)
     test_models(place, sky_folder)

@@ -15,6 +15,7 @@
 
 #include <stdint.h>
 
+#include "base/rng.h"
 #include "base/status.h"
 #include "catalog/inputs.h"
 #include "nn/model.h"
@@ -55,9 +56,10 @@ typedef struct sq_catalog_source {
     double x, y;                         /* pixels of the patch */
     double xx, xy, yy;                   /* covariance, pixels^2 */
     double probability, raw_probability; /* of existing, calibrated and not */
-    double expected;              /* expected number of sources in the tile, 2 or more as 2 */
-    double star;                  /* probability */
-    double ln_flux[SQ_MAX_BANDS]; /* nJy */
+    double expected;   /* expected number of sources in the tile, 2 or more as 2 */
+    double neighbours; /* expected number of others in the tile and the eight around it */
+    double star;       /* probability */
+    double ln_flux[SQ_MAX_BANDS];                  /* nJy */
     double covariance[SQ_MAX_BANDS][SQ_MAX_BANDS]; /* of ln flux */
     double raw_sigma[SQ_MAX_BANDS];                /* of ln flux before calibration */
     double shape[SQ_CATALOG_SHAPES]; /* ln radius / arcsec, e1, e2, logit bulge fraction */
@@ -74,10 +76,20 @@ void sq_decoder_begin(sq_decoder *decoder);
 void sq_decoder_colour(sq_decoder *decoder, int colour, const float *head, const sq_inputs *inputs);
 /* The context of the next colour [context][M][M]; valid until the next colour is decoded. */
 const float *sq_decoder_context(const sq_decoder *decoder);
+/* One joint draw of a colour, after sq_decoder_colour of the same head: the sources drawn (`star` 0
+ * or 1, x, y, ln_flux and shape drawn, the rest of the posterior) join the list, and are the
+ * context of the next colours instead of the likeliest ones. */
+sq_status sq_decoder_draw(sq_decoder *decoder, int colour, const float *head,
+                          const sq_inputs *inputs, sq_rng *rng);
+/* What was drawn since sq_decoder_begin. Owned by the decoder. */
+void sq_decoder_drawn(const sq_decoder *decoder, const sq_catalog_source **source, int64_t *count);
 /* Sources with at least `threshold` of probability in tiles with usable pixels, by row, column,
  * slot. Owned by the decoder. */
 sq_status sq_decoder_collect(sq_decoder *decoder, double threshold,
                              const sq_catalog_source **source, int64_t *count);
+/* Mean and variance of the number of sources in a tile, 2 or more as 2, calibrated. */
+void sq_decoder_expected(const sq_decoder *decoder, int row, int column, double *mean,
+                         double *variance);
 void sq_decoder_destroy(sq_decoder *decoder);
 
 #endif
