@@ -5,8 +5,8 @@
 #include "base/mem.h"
 #include "cli/commands.h"
 #include "lensing/iterative.h"
-#include "lensing/spectra_file.h"
 #include "sim/spectra.h"
+#include "sim/spectra_file.h"
 
 enum { LMAX = 3000, SIDE = 64, CHECKS = 40, ALL = (1 << SQ_QE_COUNT) - 1 };
 static const double ARCMIN = M_PI / 180 / 60, PIXEL = 2.34375, NOISE_T = 1, NOISE_P = M_SQRT2;

@@ -7,8 +7,8 @@
 #include "base/mem.h"
 #include "cli/commands.h"
 #include "lensing/iterative.h"
-#include "lensing/spectra_file.h"
 #include "sim/spectra.h"
+#include "sim/spectra_file.h"
 
 enum { MV = SQ_QE_COUNT, ITERATED, SERIES, BINS_MAX = 1000, SIDE_MAX = 8192 };
 static const double ARCMIN = M_PI / 180 / 60;

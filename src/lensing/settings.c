@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "lensing/spectra_file.h"
+#include "sim/spectra_file.h"
 
 #define AT(member) offsetof(lensing_settings, member)
 

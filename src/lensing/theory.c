@@ -9,8 +9,8 @@
 #include "base/mem.h"
 #include "fits/mosaic.h"
 #include "fourier/flat.h"
-#include "lensing/spectra_file.h"
 #include "sim/spectra.h"
+#include "sim/spectra_file.h"
 
 static const double ARCMIN = M_PI / 180 / 60;
 enum {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
-#include "lensing/spectra_file.h"
+#include "sim/spectra_file.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,4 +1,4 @@
-#include "lensing/spectra_file.h"
+#include "sim/spectra_file.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "lensing/spectra_file.h"
+#include "sim/spectra_file.h"
 #include "sim/spectra.h"
 
 enum { LMAX = 4000, ROOM = 1 << 20 };

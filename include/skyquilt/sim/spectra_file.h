@@ -13,8 +13,8 @@
  * without BB) as L^4 C_L T^2 with T = 2.7255 K; files of bare C_L have C_L of phi in PP. The height
  * of TT over L = 200..300 and of PP over 40..100 tells them apart: a file that does not have the
  * unit asked for is refused with the unit that it seems to have. Local. */
-#ifndef SQ_LENSING_SPECTRA_FILE_H
-#define SQ_LENSING_SPECTRA_FILE_H
+#ifndef SQ_SIM_SPECTRA_FILE_H
+#define SQ_SIM_SPECTRA_FILE_H
 
 #include <stddef.h>
 
