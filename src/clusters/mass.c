@@ -93,6 +93,34 @@ static double noise_at(int n, const double *theta, const float *sigma, double at
     return exp((1 - t) * log(sigma[i]) + t * log(sigma[i + 1]));
 }
 
+sq_status cluster_count(const cluster_masses *m,
+                        void (*count)(void *to, double y0, double theta, double number), void *to)
+{
+    enum { REDSHIFTS = 60 };
+    static const double STEP = 0.05;
+    sq_status rc = SQ_OK;
+    sq_gas_model model = (sq_gas_model)m->settings->gas;
+    int arnaud = model == SQ_GAS_ARNAUD;
+    sq_overdensity mean = {SQ_MEAN, 200}, critical = {SQ_CRITICAL, arnaud ? 500 : 200};
+    sq_gas like, gas;
+    SQ_TRY((arnaud ? sq_gas_arnaud : sq_gas_battaglia)(m->cosmology, 0.5, PIVOT, &like));
+    for (int j = 0; j < REDSHIFTS; j++) {
+        double z = STEP * (j + 0.5), volume = sq_cosmology_volume(m->cosmology, z) * STEP;
+        for (int i = 0; i < GRID; i++) {
+            double mass = exp(m->ln_mass[i]),
+                   number = volume * (m->ln_mass[1] - m->ln_mass[0]) *
+                            sq_halo_mass_function(m->cosmology, z, mass, mean);
+            mass = sq_halo_convert(m->cosmology, z, mass, mean, critical);
+            SQ_TRY(sq_gas_rescale(m->cosmology, model, z, mass, &like, &gas));
+            for (int k = 0; k < SCATTER; k++)
+                count(to, gas.y0 * exp(m->settings->scatter * m->node[k]), gas.theta_s,
+                      number * m->weight[k]);
+        }
+    }
+cleanup:
+    return rc;
+}
+
 double cluster_completeness(const cluster_masses *m, double m500, double z, int n,
                             const double *theta, const float *sigma, double threshold)
 {

@@ -19,6 +19,11 @@ void cluster_mass(const cluster_masses *masses, const cluster_patch *patch, doub
                   double *ln_mass, double *ln_error);
 /* Of a cluster of M500c at z: true y0 without scatter, and theta500 in rad. */
 void cluster_truth(const cluster_masses *masses, double m500, double z, double *y0, double *theta);
+/* Halos of M200m 1e13 to 5e15 Msun and z < 3, per steradian, in small bins of mass, redshift and scatter
+ * of ln y0: `count` is called for each with its number. y0 and theta (rad; the filter's, theta500 or
+ * theta200) are those of the filter's gas. */
+sq_status cluster_count(const cluster_masses *masses,
+                        void (*count)(void *to, double y0, double theta, double number), void *to);
 /* The fraction found at S/N above `threshold`, of clusters at (m500, z) where the noise of y0 is
  * sigma[i] at theta[i] (rad), i = 0..n - 1: erfc of the distance to sqrt(q^2 + 3), q = y0 / sigma
  * (position and scale are free), over the scatter. */

@@ -13,6 +13,7 @@
 #include "clusters/mosaic.h"
 #include "clusters/network.h"
 #include "clusters/patch.h"
+#include "clusters/population.h"
 #include "clusters/release_maps.h"
 #include "clusters/rows.h"
 #include "clusters/union.h"
@@ -33,6 +34,7 @@ typedef struct clusters_probe {
     int nscale, core, halo, side;
     cluster_mosaic *mosaic;
     cluster_masses *masses;
+    cluster_population *population;
     cluster_tables tables;
     cluster_maps maps;
     /* With a network: */
@@ -62,6 +64,7 @@ static void destroy(void *self)
     sq_free(p->wanted);
     cluster_patch_destroy(p->patch);
     sq_model_destroy(p->model);
+    cluster_population_destroy(p->population);
     cluster_masses_destroy(p->masses);
     cluster_mosaic_close(p->mosaic);
     sq_free(p->area);
@@ -125,6 +128,7 @@ static sq_status create(const void *config, const sq_probe_setup *setup, void **
         p->theta[s] *= ARCMIN;
     SQ_TRY(cluster_mosaic_open(p->settings, setup, &p->mosaic));
     SQ_TRY(cluster_masses_create(p->settings, &p->masses));
+    SQ_TRY(cluster_population_create(p->masses, p->nscale, p->theta, &p->population));
     cluster_tables_make(p->nscale, p->theta, BORDER, &p->tables);
     if (p->settings->map_pixel > 0)
         cluster_maps_make(p->mosaic, p->settings->map_pixel, &p->maps);
@@ -253,38 +257,26 @@ static void ask_network(clusters_probe *p, const sq_candidate *c, cluster_row *r
         row->flags |= CLUSTER_OUT_OF_DOMAIN;
 }
 
-/* Clusters are not the model: kinetic SZ, second clumps, neighbours and ellipticity leave a share
- * of the signal unexplained, which noise alone would take for knowledge. Chosen on simulated skies
- * so that 68% of clusters of every S/N lie within one error (README, clusters). */
-static const double MISFIT =
-    0.05; /* of the signal: the likelihood is that of S/N q / sqrt(1 + (MISFIT q)^2) */
-static const double Y0_FLOOR = 0.1, LN_THETA_FLOOR = 0.1,
-                    PLACE_FLOOR = 0.04; /* of y0; of theta500 */
+/* Neighbours and shapes displace a peak by this share of theta500. */
+static const double PLACE_FLOOR = 0.04;
 
-/* y0 and theta500 over the scales, equally likely beforehand in ln theta: a scale of S/N q has the
- * likelihood exp(q^2 / 2), tempered by the misfit. What the unknown size adds to the errors is in
- * them. */
-static void marginalise(const clusters_probe *p, const sq_candidate *c, cluster_row *row)
+static void fit_profile(const clusters_probe *p, const sq_candidate *c, cluster_row *row)
 {
-    double sum = 0, y = 0, yy = 0, t = 0, tt = 0, best = row->by_scale[c->scale];
-    double rise = c->snr / best, temper = 1 + pow(MISFIT * best, 2);
+    double q[CLUSTER_SCALES_MAX], sigma[CLUSTER_SCALES_MAX],
+        rise = c->snr / row->by_scale[c->scale];
+    cluster_fit fit;
     for (int s = 0; s < p->nscale; s++) {
-        double q = row->by_scale[s], w = exp(0.5 * (q * q - best * best) / temper);
-        double noise = cluster_patch_sigma(p->patch, s) * row->noise,
-               ln = log(p->theta[s] / ARCMIN);
-        w = q > 0 ? w : 0;
-        sum += w;
-        y += w * rise * q * noise;
-        yy += w * (pow(rise * q, 2) + 1) * noise * noise;
-        t += w * ln;
-        tt += w * ln * ln;
+        q[s] = rise * row->by_scale[s];
+        sigma[s] = cluster_patch_sigma(p->patch, s) * row->noise;
     }
-    y /= sum;
-    t /= sum;
-    row->y0 = (float)y;
-    row->y0_err = (float)sqrt(fmax(0, yy / sum - y * y) + pow(Y0_FLOOR * y, 2));
-    row->theta500 = (float)exp(t);
-    row->ln_theta500_err = (float)sqrt(fmax(0, tt / sum - t * t) + pow(LN_THETA_FLOOR, 2));
+    cluster_population_fit(p->population, q, sigma, &fit);
+    row->y0 = (float)fit.y0;
+    row->y0_err = (float)fit.y0_error;
+    row->theta500 = (float)(exp(fit.ln_theta) / ARCMIN);
+    row->ln_theta500_err = (float)fit.ln_theta_err;
+    row->y0_peak = (float)c->y0;
+    row->y0_peak_err = (float)c->y0_error;
+    row->theta500_peak = (float)(p->theta[c->scale] / ARCMIN);
 }
 
 static sq_status fill_row(clusters_probe *p, const sq_place *place, const sq_wcs *grid,
@@ -308,7 +300,7 @@ static sq_status fill_row(clusters_probe *p, const sq_place *place, const sq_wcs
     row->y0_fixed_err = (float)c->y0_fixed_error;
     row->noise = cluster_patch_relative(p->patch)[(int64_t)c->row * p->side + c->column];
     cluster_patch_snr(p->patch, c, row->by_scale, &row->snr_deprojected);
-    marginalise(p, c, row);
+    fit_profile(p, c, row);
     double floor_err = 60 * PLACE_FLOOR * row->theta500; /* arcsec */
     row->ra_err =
         (float)hypot(arcsec * hypot(jac[0] * c->error_x, jac[1] * c->error_y) * along, floor_err);

@@ -11,7 +11,7 @@ typedef struct cluster_row {
     double ra, dec;
     float ra_err, dec_err, depth;
     float snr, snr_fixed, snr_deprojected, y0, y0_err, y0_fixed, y0_fixed_err, theta500,
-        ln_theta500_err, noise;
+        ln_theta500_err, y0_peak, y0_peak_err, theta500_peak, noise;
     float m500, ln_m500_err;
     float cnn_halo, cnn_cluster, cnn_target, cnn_ln_mass, cnn_ln_mass_err, cnn_far, cnn_cutout;
     float probability, probability_halo;

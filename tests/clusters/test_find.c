@@ -52,6 +52,27 @@ static void test_positions(void **state)
     sq_finder_destroy(f);
 }
 
+/* As narrow as a beam, and between pixels: what a parabola would take 2% from. */
+static void test_narrow(void **state)
+{
+    (void)state;
+    sq_finder *f;
+    sq_candidate *c;
+    int64_t n;
+    assert_int_equal(sq_finder_create(SIDE, SIDE, NULL, 0, &f), SQ_OK);
+    for (double shift = 0; shift <= 0.5; shift += 0.125) {
+        clear();
+        bump(40 + shift, 50 - shift, 20e-6, 1.7);
+        sq_finder_add(f, 0, map, 1e-6);
+        assert_int_equal(sq_finder_peaks(f, 4, 5, &c, &n), SQ_OK);
+        assert_int_equal(n, 1);
+        assert_true(fabs(c->y0 / 20e-6 - 1) < 1e-4);
+        assert_true(fabs(c->x - 40 - shift) < 1e-3 && fabs(c->y - 50 + shift) < 1e-3);
+        sq_free(c);
+    }
+    sq_finder_destroy(f);
+}
+
 /* The scale with the greatest S/N wins; the reference scale is read at the same place. */
 static void test_scales(void **state)
 {
@@ -112,6 +133,7 @@ static void test_rules(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_positions),
-                                       cmocka_unit_test(test_scales), cmocka_unit_test(test_rules)};
+                                       cmocka_unit_test(test_narrow), cmocka_unit_test(test_scales),
+                                       cmocka_unit_test(test_rules)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

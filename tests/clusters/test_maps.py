@@ -170,14 +170,14 @@ def find_truth(found, rows, centre, name):
 
 def check_truth(found, rows, centre, name):
     at, distance = find_truth(found, rows, centre, name)
-    ratio = found["y0"][at] / np.array(Y0)[rows[:, 2].astype(int)]
+    ratio = found["y0_peak"][at] / np.array(Y0)[rows[:, 2].astype(int)]
     for k, theta in enumerate(SCALES):
         m = rows[:, 2] == k
         mean, error = ratio[m].mean(), ratio[m].std() / np.sqrt(m.sum())
         print(f"{name}: theta500 {theta}': y0 {mean:.4f} +- {error:.4f}, S/N {found['snr'][at][m].mean():.1f}, "
-              f"{distance[m].mean():.3f}' off, found as {found['theta500'][at][m].mean():.3f}'", flush=True)
+              f"{distance[m].mean():.3f}' off, found as {found['theta500_peak'][at][m].mean():.3f}'", flush=True)
         assert abs(mean - 1) < 0.01 + 2 * error, f"{name}: y0 is biased"
-        assert distance[m].max() < 0.1 and abs(found["theta500"][at][m].mean() / theta - 1) < 0.02
+        assert distance[m].max() < 0.1 and abs(found["theta500_peak"][at][m].mean() / theta - 1) < 0.02
     return at
 
 
