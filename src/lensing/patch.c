@@ -74,10 +74,11 @@ void lensing_patch_destroy(lensing_patch *p)
         return;
     unload(p);
     sq_fft_destroy(p->fft);
+    sq_fft_destroy(p->sky_fft);
     sq_lensing_network_destroy(p->network);
     sq_cmb_destroy(p->cmb);
-    double *real[] = {p->transfer, p->ell,    p->box,     p->taper,
-                      p->sigma,    p->window, p->ivar[0], p->ivar[1]};
+    double *real[] = {p->transfer, p->ell,   p->sky_ell, p->sky_map, p->box,
+                      p->taper,    p->sigma, p->window,  p->ivar[0], p->ivar[1]};
     for (size_t i = 0; i < sizeof real / sizeof *real; i++)
         sq_free(real[i]);
     for (int i = 0; i < MODEL_TABLES; i++)
@@ -120,7 +121,7 @@ static sq_status make_room(lensing_patch *p)
         SQ_TRY(SQ_ALLOC(p->map[i], p->pixels, "patch"));
         SQ_TRY(SQ_ALLOC(p->noise[i], p->pixels, "patch"));
         SQ_TRY(SQ_ALLOC(p->drawn[i], p->pixels, "patch"));
-        SQ_TRY(modes_for(p, &p->lensed[i]));
+        SQ_TRY(SQ_ALLOC(p->lensed[i], sq_flat_modes(&p->sky), "sky"));
         for (int s = 0; s < LENSING_SETS; s++)
             SQ_TRY(modes_for(p, &p->leg[s][i]));
     }
@@ -146,19 +147,28 @@ cleanup:
     return rc;
 }
 
-/* 1 in the core, falling to 0 over half a halo about its border. */
-static void make_box(lensing_patch *p)
+/* 0 up to `border` pixels from the patch's border, 1 from border + width on. */
+static void make_edges(const lensing_patch *p, double border, double width, double *out)
 {
-    double halo = p->setup.halo, width = fmin(0.5 * halo, 0.5 * p->setup.core);
     for (int64_t i = 0; i < p->pixels; i++) {
-        double value = 1;
+        out[i] = 1;
         for (int axis = 0; axis < 2; axis++) {
             double x = (double)(axis ? i / p->side : i % p->side);
-            double d = fmin(x, p->side - 1 - x) + 0.5 - halo + 0.5 * width;
-            value *= sq_window_profile(SQ_WINDOW_COSINE, fmax(0, d), width);
+            double d = fmin(x, p->side - 1 - x) + 0.5 - border;
+            out[i] *= sq_window_profile(SQ_WINDOW_COSINE, fmax(0, d), width);
         }
-        p->box[i] = value;
     }
+}
+
+/* The window falls over half a halo about the core's border. The filter's weight is 0 in a band
+ * along the patch's: its model of the sky is periodic and would join what lies on opposite sides.
+ */
+static void make_windows(lensing_patch *p)
+{
+    double halo = p->setup.halo, width = fmin(0.5 * halo, 0.5 * p->setup.core);
+    double edge = fmin(p->setup.settings->edge / p->setup.settings->pixel, 0.45 * p->side);
+    make_edges(p, halo - 0.5 * width, width, p->box);
+    make_edges(p, 0.5 * edge, 0.5 * edge, p->taper);
 }
 
 static sq_status make_sky(lensing_patch *p)
@@ -169,7 +179,7 @@ static sq_status make_sky(lensing_patch *p)
                         .ee = p->polarised ? t->unlensed[THEORY_EE] : NULL,
                         .te = p->polarised ? t->unlensed[THEORY_TE] : NULL,
                         .pp = t->phi};
-    return sq_cmb_create(&p->work, &p->flat, &s, &p->cmb);
+    return sq_cmb_create(&p->work, &p->sky, &s, &p->cmb);
 }
 
 static void choose_kinds(lensing_patch *p)
@@ -197,7 +207,9 @@ sq_status lensing_patch_create(const lensing_patch_setup *setup, lensing_patch *
     p->side = side;
     p->polarised = !s->temperature_only;
     p->flat = (sq_flat){side, side, step, step};
-    p->work = (sq_flat){2 * side, 2 * side, 0.5 * step, 0.5 * step};
+    /* Skies go on beyond the patch, as the data's does: its opposite borders must not join. */
+    p->sky = (sq_flat){side + side / 2, side + side / 2, step, step};
+    p->work = (sq_flat){2 * p->sky.ny, 2 * p->sky.nx, 0.5 * step, 0.5 * step};
     p->pixels = sq_flat_pixels(&p->flat);
     p->modes = sq_flat_modes(&p->flat);
     choose_kinds(p);
@@ -207,10 +219,12 @@ sq_status lensing_patch_create(const lensing_patch_setup *setup, lensing_patch *
         p->transfer[l] = setup->theory->beam[l] * setup->window[l];
     SQ_TRY(SQ_ALLOC(p->ell, p->modes, "multipoles"));
     sq_flat_ell(&p->flat, p->ell);
+    SQ_TRY(sq_fft_create(p->sky.ny, p->sky.nx, &p->sky_fft));
+    SQ_TRY(SQ_ALLOC(p->sky_ell, sq_flat_modes(&p->sky), "multipoles"));
+    sq_flat_ell(&p->sky, p->sky_ell);
+    SQ_TRY(SQ_ALLOC(p->sky_map, sq_flat_pixels(&p->sky), "sky"));
     SQ_TRY(make_room(p));
-    SQ_TRY(sq_window_edges(&p->flat, SQ_WINDOW_COSINE, fmin(s->edge * ARCMIN, 0.45 * side * step),
-                           p->taper));
-    make_box(p);
+    make_windows(p);
     SQ_TRY(make_sky(p));
     if (setup->methods & 1u << LENSING_NETWORK)
         SQ_TRY(sq_lensing_network_create(setup->model, setup->net, &p->flat, setup->precision,
@@ -543,23 +557,41 @@ void lensing_patch_quieten(lensing_patch *p)
         memset(p->noise[i], 0, (size_t)p->pixels * sizeof(double));
 }
 
+/* The patch's part of modes of the box of skies. */
+static void cut(lensing_patch *p, const double _Complex *modes, double *map)
+{
+    sq_fft_backward(p->sky_fft, modes, p->sky_map);
+    for (int y = 0; y < p->side; y++)
+        memcpy(map + (int64_t)y * p->side, p->sky_map + (int64_t)y * p->sky.nx,
+               (size_t)p->side * sizeof *map);
+}
+
+/* L^2 phi / 2. */
+static void true_kappa(lensing_patch *p, double amplitude, double _Complex *kappa)
+{
+    double _Complex *m = p->lensed[0];
+    sq_cmb_regrid(&p->work, p->wide[SQ_CMB_PHI], &p->sky, m);
+    for (int64_t k = 0; k < sq_flat_modes(&p->sky); k++)
+        m[k] *= 0.5 * sqrt(amplitude) * p->sky_ell[k] * p->sky_ell[k];
+    cut(p, m, p->drawn[0]);
+    sq_fft_forward(p->fft, p->drawn[0], kappa);
+}
+
 sq_status lensing_patch_simulate(lensing_patch *p, double amplitude, int set)
 {
     sq_status rc = SQ_OK;
-    double _Complex **m = p->lensed, *truth = p->field[set][p->setup.pairs->fields - 1];
+    double _Complex **m = p->lensed;
     SQ_TRY(sq_cmb_lens(p->cmb, amplitude, p->wide[SQ_CMB_PHI], p->wide[SQ_CMB_T],
                        p->polarised ? p->wide[SQ_CMB_E] : NULL, NULL, m[0], m[1], m[2]));
     for (int i = 0; i < (p->polarised ? 3 : 1); i++) {
-        sq_filter_table(&p->flat, p->transfer, p->setup.theory->top, m[i]);
-        sq_fft_backward(p->fft, m[i], p->drawn[i]);
+        sq_filter_table(&p->sky, p->transfer, p->setup.theory->top, m[i]);
+        cut(p, m[i], p->drawn[i]);
         for (int64_t k = 0; k < p->pixels; k++)
             p->drawn[i][k] += p->noise[i][k];
     }
     SQ_TRY(lensing_patch_filter(p, p->drawn, set));
     SQ_TRY(estimate(p, set));
-    sq_cmb_regrid(&p->work, p->wide[SQ_CMB_PHI], &p->flat, truth);
-    for (int64_t k = 0; k < p->modes; k++)
-        truth[k] *= 0.5 * sqrt(amplitude) * p->ell[k] * p->ell[k];
+    true_kappa(p, amplitude, p->field[set][p->setup.pairs->fields - 1]);
 cleanup:
     return rc;
 }

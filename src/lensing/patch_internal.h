@@ -12,15 +12,15 @@ enum { LENSING_SETS = 3, LENSING_DATA = 2 }; /* legs: of two simulations and the
 
 struct lensing_patch {
     lensing_patch_setup setup;
-    sq_flat flat, work;
+    sq_flat flat, sky, work; /* of the patch; of the box of its simulated skies; finer */
     int side, polarised;
     int64_t pixels, modes;
     unsigned kinds, curl_kinds; /* estimators in use; those of the curl */
-    sq_fft *fft;
+    sq_fft *fft, *sky_fft;
     sq_lensing_network *network;
     double scatter; /* of the network's ensemble on the data */
     sq_cmb *cmb;
-    double *transfer, *ell;
+    double *transfer, *ell, *sky_ell;
     double *box, *taper; /* of the core, and at the border of the patch */
     /* Of the patch that is loaded: */
     uint64_t number;
@@ -37,8 +37,8 @@ struct lensing_patch {
     double _Complex *field[LENSING_SETS][LENSING_FIELDS];
     /* Of the sky that is drawn, and work areas: */
     double _Complex *wide[SQ_CMB_FIELDS];
-    double *noise[3], *drawn[3];
-    double _Complex *lensed[3], *estimate[SQ_QE_COUNT], *curl[SQ_QE_COUNT];
+    double *noise[3], *drawn[3], *sky_map;
+    double _Complex *lensed[3] /* of the box */, *estimate[SQ_QE_COUNT], *curl[SQ_QE_COUNT];
     double _Complex *windowed[2][LENSING_FIELDS];
 };
 

@@ -10,7 +10,7 @@
 
 /* Sums over patches, weighted by area but for the first and the last two. */
 typedef struct sums {
-    double patches, area, power, noise, noise_sims, n1, mean_field, transfer, split, signal, rho;
+    double patches, area, power, noise, n1, mean_field, transfer, split, signal, rho;
     double snr2, iterated2;
 } sums;
 
@@ -34,7 +34,6 @@ static void add(sums *s, const bandpower_row *r)
     s->area += w;
     s->power += w * r->power;
     s->noise += w * r->noise;
-    s->noise_sims += w * r->noise_sims;
     s->n1 += w * r->n1;
     s->mean_field += w * r->mean_field;
     s->transfer += w * transfer;
@@ -153,11 +152,12 @@ cleanup:
     return rc;
 }
 
-/* The data's bandpowers of a method, as simulations of its noise have them. */
+/* The data's powers of a method, as those of the simulations: with all their noise, for the bias
+ * that is made of the data has less scatter and follows the amplitude itself. */
 static void data_vector(const lensing_pairs *p, const sums *sum, double *out)
 {
     for (int b = 0; b < p->bins; b++)
-        out[b] = (sum[b].power - sum[b].noise + sum[b].noise_sims) / sum[b].area;
+        out[b] = sum[b].power / sum[b].area;
 }
 
 static sq_status fit(const lensing_pairs *p, int pair, const sums *sum,
