@@ -64,7 +64,8 @@ const sq_config_field lensing_settings_fields[] = {
      "ascending edges of the bins of L; none: 60 150 300 500 800 1200 1600 2000"},
     {"pixel", SQ_CONFIG_REAL, AT(pixel), 0, 0.1, 30, NULL, NULL, "of the patches, arcmin"},
     {"edge", SQ_CONFIG_REAL, AT(edge), 0, 0, 600, NULL, NULL,
-     "width in arcmin over which the weight falls to zero at borders of the patch and of its data"},
+     "band along the border of a patch in arcmin: its outer half is masked, over the inner half the "
+     "weight rises to one; at holes of the data the window of powers rises over half of it"},
     {"tolerance", SQ_CONFIG_REAL, AT(tolerance), 0, 1e-8, 0.1, NULL, NULL,
      "residual at which the conjugate gradients of the filter stop"},
     {"simulations", SQ_CONFIG_INT, AT(simulations), 0, 2, 100000, NULL, NULL,

@@ -164,7 +164,8 @@ static sq_status fit(const lensing_pairs *p, int pair, const sums *sum,
                      const lensing_survey_sims *sims, amplitude_row *row)
 {
     static const double nodes[3] = {0.8, 1, 1.2};
-    static const int kind_of[4] = {4, 0, 1, 5}, node_of[4] = {0, 1, 1, 2};
+    enum { FIRST, SECOND, LOW = 4, HIGH };
+    static const int kind_of[3] = {LOW, FIRST, HIGH};
     sq_status rc = SQ_OK;
     sq_amplitude *a = NULL;
     sq_amplitude_fit result;
@@ -172,12 +173,17 @@ static sq_status fit(const lensing_pairs *p, int pair, const sums *sum,
     int powers = p->pairs * p->bins;
     SQ_TRY(sq_amplitude_create(p->bins, 3, nodes, &a));
     for (int64_t r = 0; r < sims->count; r++) {
-        for (int k = 0; k < 4; k++) {
-            const double *from =
-                sims->power + (r * LENSING_KINDS + kind_of[k]) * powers + pair * p->bins;
-            for (int b = 0; b < p->bins; b++)
-                vector[b] = from[b] - sum[b].mean_field / sum[b].area;
-            sq_amplitude_add(a, node_of[k], vector);
+        const double *from = sims->power + r * LENSING_KINDS * powers + pair * p->bins;
+        /* Every node has both skies, the second one at other amplitudes by what these do to the
+         * first: of different skies, the scatter would look like a response. */
+        for (int k = 0; k < 6; k++) {
+            int node = k / 2;
+            for (int b = 0; b < p->bins; b++) {
+                double other = k % 2 ? from[SECOND * powers + b] - from[FIRST * powers + b] : 0;
+                vector[b] =
+                    from[kind_of[node] * powers + b] + other - sum[b].mean_field / sum[b].area;
+            }
+            sq_amplitude_add(a, node, vector);
         }
     }
     data_vector(p, sum, vector);
