@@ -3,9 +3,7 @@
 Checked: stitched kappa correlates with the truth as the simulations say, without bias and without seams; bandpowers and
 amplitude; the release does not depend on ranks or on a kill; projections and conventions; what is refused or flagged.
 
-Usage: test_probe.py SKYQUILT SKY_TOOL [--survey]
-
-The survey, of twelve degrees, takes minutes and is not in the suite.
+Usage: test_probe.py SKYQUILT SKY_TOOL
 """
 import os
 import signal
@@ -29,6 +27,7 @@ ENV = dict(os.environ, OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_ALLOW_RUN_AS_
 EDGES = [60, 150, 300, 500, 800]
 MV, EB, TT, CURL = 5, 4, 0, 9
 EMPTY, U_SIGN, TE_SIGN, SPECTRUM = 1, 2, 4, 8
+SIMULATIONS = 6
 
 
 def configure(name, **own):
@@ -62,22 +61,38 @@ def pick(rows, which):
     return {k: v[which] for k, v in rows.items()}
 
 
-def powers(sky, kappa, low, high):
-    """<kappa truth>, <kappa^2>, <truth^2> of maps on a square of flat pixels, in a band of L."""
-    n, step = kappa.shape[0], 6 / 60 * np.pi / 180
-    window = np.outer(*[np.hanning(n)] * 2)
-    l = np.hypot(np.fft.fftfreq(n, step)[:, None], np.fft.fftfreq(n, step)) * 2 * np.pi
-    a, b = np.fft.fft2(kappa * window), np.fft.fft2(sky * window)
-    m = (l >= low) & (l < high)
-    return (a * b.conj()).real[m].sum(), (abs(a) ** 2)[m].sum(), (abs(b) ** 2)[m].sum(), m.sum() / 2
+class Spectra:
+    """Of kappa and the truth on a square of flat pixels."""
+
+    def __init__(self, truth, kappa):
+        n, step = kappa.shape[0], 6 / 60 * np.pi / 180
+        window = np.outer(*[np.hanning(n)] * 2)
+        self.l = np.fft.fftfreq(n, step) * 2 * np.pi
+        self.ell = np.hypot(self.l[:, None], self.l)
+        a, b = np.fft.fft2(kappa * window), np.fft.fft2(truth * window)
+        self.cross, self.a, self.b = a * b.conj(), abs(a) ** 2, abs(b) ** 2
+
+    def powers(self, low, high):
+        """<kappa truth>, <kappa^2>, <truth^2>, modes in a band of L."""
+        m = (self.ell >= low) & (self.ell < high)
+        return self.cross[m].real.sum(), self.a[m].sum(), self.b[m].sum(), m.sum() / 2
+
+    def shift(self, low, high):
+        """That of kappa along (x, y) at which it is most like the truth, arcmin."""
+        m = (self.ell >= low) & (self.ell < high)
+        steps = np.radians(np.arange(-6, 6.25, 0.25) / 60)
+        y, x = (np.exp(1j * np.outer(steps, self.l)) for _ in range(2))
+        like = (y @ np.where(m, self.cross, 0) @ x.T).real
+        best = np.unravel_index(like.argmax(), like.shape)
+        return np.degrees(steps[best[1]]) * 60, np.degrees(steps[best[0]]) * 60
 
 
 def test_survey():
-    """Twelve degrees, twelve patches: everything but the number of simulations as a user has it."""
+    """Twelve degrees, twelve patches, of which six have all of their data."""
     sky = Sky(TOOL, ".", side=288, pixel=2.5, seed=4, centre=(1.0, 2.0))
     sky.write("sky.fits")
-    configure("survey", simulations=8, amplitude="true", maps="[sky.fits]")
-    run("survey")
+    configure("survey", simulations=SIMULATIONS, amplitude="true", maps="[sky.fits]")
+    run("survey", ranks=3)
     quality = table("survey", "quality")
     used = quality["flags"] & EMPTY == 0
     full = used & (quality["area"] > 0.9 * quality["area"].max())
@@ -97,7 +112,10 @@ def test_survey():
     for row in zip(*table("survey", "amplitude").values()):
         a = dict(zip(table("survey", "amplitude"), row))
         print(f"method {a['method']}: A = {a['amplitude']:.3f} +- {a['amplitude_err']:.3f}")
-        if a["method"] != TT:
+        if a["method"] == TT:  # N0 is far above the signal here: it must not claim to know
+            assert not np.isfinite(a["amplitude"]) or abs(a["amplitude"] - 1) < 3.5 * a["amplitude_err"]
+            assert not a["amplitude_err"] < 0.3
+        else:
             assert abs(a["amplitude"] - 1) < 3.5 * a["amplitude_err"] and a["amplitude_err"] < 0.5
 
 
@@ -114,13 +132,18 @@ def check_map(sky, rows):
     got = kappa[plane][cut].astype(float)
     assert np.isfinite(got).all() and (weight[plane][cut] > 0).all(), "holes in the stitched map"
     own = pick(rows, (rows["method_a"] == MV) & (rows["method_b"] == MV))
+    spectra = Spectra(truth, got)
     for k in range(len(EDGES) - 1):
-        cross, a, b, modes = powers(truth, got, EDGES[k], EDGES[k + 1])
-        rho, bias, expected = cross / np.sqrt(a * b), cross / b, own["rho"][k]
+        cross, a, b, modes = spectra.powers(EDGES[k], EDGES[k + 1])
+        # The mean field, of 2 SIMULATIONS skies, adds its share of their power.
+        rho, bias, expected = cross / np.sqrt(a * b), cross / b, own["rho"][k] / np.sqrt(1 + 0.5 / SIMULATIONS)
         error = np.sqrt((1 / expected ** 2 - 1) / modes * 2.6)  # of the ratio, modes that the window leaves
         print(f"stitched mv, L {EDGES[k]}-{EDGES[k + 1]}: rho {rho:.3f} (expected {expected:.3f}), over truth {bias:.3f} +- "
               f"{error:.3f}")
         assert abs(bias - 1) < 3.5 * error + 0.05 and abs(rho - expected) < 0.06 + 2.5 * (1 - expected ** 2) / np.sqrt(modes / 2.6)
+    x, y = spectra.shift(150, EDGES[-1])
+    print(f"shift of the stitched map: {x:.2f} {y:.2f} arcmin")
+    assert np.hypot(x, y) < 2, "kappa is not where the truth is"
     check_seams(got - truth, kappa.shape, cut, ra, dec)
 
 
@@ -273,8 +296,7 @@ def main():
         sky = test_ranks()
         test_inputs(sky)
         test_refusals(sky)
-        if "--survey" in sys.argv:
-            test_survey()
+        test_survey()
         os.chdir("/")
 
 
