@@ -25,14 +25,17 @@ static void help(void)
         "DESCRIPTION\n"
         "    The key `preset` of SKY.yaml says what is simulated: sdss or lsst, optical images; "
         "mm,\n"
-        "    maps of the millimetre sky; cmb, boxes of lensed CMB. Every part of a survey depends on the seed and its place\n"
-        "    alone, so that the output is the same for any number of ranks. Files that are there\n"
-        "    already are kept: each has its final name only when it is complete. DIR/sky.yaml\n"
-        "    records the configuration.\n\n"
+        "    maps of the millimetre sky; cmb, maps of the lensed CMB. Every part of a survey "
+        "depends\n"
+        "    on the seed and its place alone, so that the output is the same for any number of\n"
+        "    ranks. Files that are there already are kept: each has its final name only when it "
+        "is\n"
+        "    complete. DIR/sky.yaml records the configuration.\n\n"
         "    sdss, lsst: stars, and galaxies with an exponential disk and a de Vaucouleurs bulge,\n"
         "    with a PSF, sky and noise that vary over the tile, and with the usual defects, each\n"
         "    with its mask bit. Each tile becomes NAME-BAND.fits (LSST afw Exposures: image, mask\n"
-        "    and variance in nJy) and NAME-psf.fits (the PSF and the sky level on a grid), or, with\n"
+        "    and variance in nJy) and NAME-psf.fits (the PSF and the sky level on a grid), or, "
+        "with\n"
         "    `format: cell_coadd`, LSST cell coadds NAME-BAND.fits that hold all of it, and\n"
         "    DIR/truth.h5 lists the sources, one-dimensional columns: tile, x, y (0-based "
         "pixels),\n"
@@ -51,8 +54,15 @@ static void help(void)
         "    halos (field, x, y, ra, dec, z, m500, m200m, mvir, y0, theta500, velocity) and\n"
         "    sources (field, x, y, ra, dec, flux, alpha, cluster); field-NNN-truth.h5 the same of\n"
         "    one field. Training: --samples fields with network inputs, halos and cutouts.\n\n"
-        "    cmb (training sets alone): periodic boxes of lensed CMB polarisation\n"
-        "    with noise, the network's inputs and what it is to say.\n\n"
+        "    cmb: the same fields with the planes Q and U (IAU, about north) beside I, of the "
+        "lensed\n"
+        "    CMB of the fiducial spectra or of CAMB's lenspotentialCls in a file "
+        "(tools/cosmologies\n"
+        "    has some), in splits with noise of their own if wanted; field-NNN-kappa.fits is the\n"
+        "    true convergence, field-NNN-mask.fits a mask. What the preset mm has besides is "
+        "there\n"
+        "    on demand: set tsz, velocity, dust or radio to 1. Training: periodic boxes of lensed\n"
+        "    polarisation with noise, the network's inputs and what it is to say.\n\n"
         "OPTIONS\n"
         "    --output DIR      write the survey there\n"
         "    --training FILE   write a training set; one process\n"
@@ -84,7 +94,9 @@ static void help(void)
            "    mpirun -n 4 skyquilt simulate sky.yaml --output sky\n"
            "    printf 'preset: mm\\nfields: 5\\nprojection: car\\n' > mm.yaml\n"
            "    mpirun -n 4 skyquilt simulate mm.yaml --output mm\n"
-           "    skyquilt simulate sky.yaml --training set.h5 --samples 4096 --seed 7\n\n"
+           "    skyquilt simulate sky.yaml --training set.h5 --samples 4096 --seed 7\n"
+           "    printf 'preset: cmb\\nsplits: 4\\nnoise: [1]\\n' > cmb.yaml\n"
+           "    mpirun -n 4 skyquilt simulate cmb.yaml --output cmb\n\n"
            "EXIT CODES\n"
            "    0  complete\n"
            "    1  usage or configuration error\n"
@@ -118,10 +130,10 @@ static sq_status option(options *o, const char *name, const char *value)
     const struct {
         const char *name;
         int64_t low, high, *out;
-    } wholes[] = {{"--seed", 0, 1LL << 53, &o->seed},   {"--samples", 1, 1LL << 35, &o->samples},
-                  {"--first", 0, 1LL << 35, &o->first}, {"--side", 4, 4096, &o->side},
-                  {"--tile", 1, 16, &o->tile},          {"--sources", 1, 1 << 20, &o->sources},
-                  {"--halos", 1, 1 << 20, &o->halos},   {"--cutouts", 0, 1 << 20, &o->cutouts},
+    } wholes[] = {{"--seed", 0, 1LL << 53, &o->seed},    {"--samples", 1, 1LL << 35, &o->samples},
+                  {"--first", 0, 1LL << 35, &o->first},  {"--side", 4, 4096, &o->side},
+                  {"--tile", 1, 16, &o->tile},           {"--sources", 1, 1 << 20, &o->sources},
+                  {"--halos", 1, 1 << 20, &o->halos},    {"--cutouts", 0, 1 << 20, &o->cutouts},
                   {"--maximum", 0, 1 << 20, &o->maximum}};
     for (size_t i = 0; i < sizeof wholes / sizeof *wholes; i++) {
         if (strcmp(name, wholes[i].name) == 0)

@@ -6,6 +6,7 @@
 
 #include "base/config.h"
 #include "base/status.h"
+#include "sim/mm.h"
 
 typedef struct sq_simulate_options {
     const char *sky, *output, *training;
@@ -19,6 +20,9 @@ typedef struct sq_simulate_options {
 sq_status sq_simulate_optical(const sq_simulate_options *options, int collective);
 sq_status sq_simulate_mm(const sq_simulate_options *options, int collective);
 sq_status sq_simulate_cmb(const sq_simulate_options *options, int collective);
+/* Fields of the mm simulator from the defaults of one of its presets. */
+sq_status sq_simulate_fields(const sq_simulate_options *options, const sq_sim_mm_config *defaults,
+                             int collective);
 /* KEYS OF SKY.yaml and what comes with them. */
 void sq_simulate_optical_help(void);
 void sq_simulate_mm_help(void);

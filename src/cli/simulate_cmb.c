@@ -9,10 +9,14 @@ typedef sq_simulate_options options;
 
 void sq_simulate_cmb_help(void)
 {
-    sq_lensing_sky_config defaults;
-    printf("\nKEYS OF SKY.yaml (defaults of the preset cmb, for training sets alone)\n");
-    sq_lensing_sky_defaults(&defaults);
-    sq_yaml_print_help(sq_lensing_sky_fields, &defaults, stdout);
+    sq_sim_mm_config survey;
+    sq_lensing_sky_config training;
+    printf("\nKEYS OF SKY.yaml (defaults of the preset cmb, surveys)\n");
+    sq_sim_mm_lensing_defaults(&survey);
+    sq_yaml_print_help(sq_sim_mm_fields, &survey, stdout);
+    printf("\nKEYS OF SKY.yaml (defaults of the preset cmb, training sets)\n");
+    sq_lensing_sky_defaults(&training);
+    sq_yaml_print_help(sq_lensing_sky_fields, &training, stdout);
 }
 
 static sq_status training(const options *o, const sq_lensing_sky_config *config)
@@ -31,11 +35,12 @@ static sq_status training(const options *o, const sq_lensing_sky_config *config)
 
 sq_status sq_simulate_cmb(const options *o, int collective)
 {
+    sq_sim_mm_config fields;
     sq_lensing_sky_config config;
     sq_status rc = SQ_OK;
+    sq_sim_mm_lensing_defaults(&fields);
     if (collective)
-        return sq_fail(SQ_ERR_USAGE, "%s: preset cmb makes training sets: give --training FILE",
-                       o->sky);
+        return sq_simulate_fields(o, &fields, 1);
     sq_lensing_sky_defaults(&config);
     SQ_TRY(sq_yaml_load(o->sky, sq_lensing_sky_fields, &config));
     if (o->seed >= 0)

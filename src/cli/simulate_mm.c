@@ -19,7 +19,6 @@ void sq_simulate_mm_help(void)
 
 static sq_status load(const options *o, sq_sim_mm_config *config)
 {
-    sq_sim_mm_defaults(config);
     sq_status rc = sq_yaml_load(o->sky, sq_sim_mm_fields, config);
     if (rc == SQ_OK && o->seed >= 0)
         config->seed = o->seed;
@@ -74,9 +73,9 @@ cleanup:
     return rc;
 }
 
-sq_status sq_simulate_mm(const options *o, int collective)
+sq_status sq_simulate_fields(const options *o, const sq_sim_mm_config *defaults, int collective)
 {
-    sq_sim_mm_config config = {0};
+    sq_sim_mm_config config = *defaults;
     sq_status mine = load(o, &config), rc = SQ_OK;
     int loaded = mine == SQ_OK;
     SQ_TRY(collective ? sq_comm_agree(sq_comm_world(), mine) : mine);
@@ -85,4 +84,11 @@ cleanup:
     if (loaded)
         sq_yaml_free(sq_sim_mm_fields, &config);
     return rc;
+}
+
+sq_status sq_simulate_mm(const options *o, int collective)
+{
+    sq_sim_mm_config defaults;
+    sq_sim_mm_defaults(&defaults);
+    return sq_simulate_fields(o, &defaults, collective);
 }

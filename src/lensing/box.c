@@ -12,7 +12,6 @@ struct sq_lensing_box {
     sq_flat flat, work;
     sq_fft *fft;
     sq_cmb *cmb;
-    double *half_l2;                      /* [modes]: L^2 / 2 */
     double _Complex *wide[SQ_CMB_FIELDS]; /* unlensed, of the working grid */
     double _Complex *noise;
 };
@@ -30,7 +29,6 @@ void sq_lensing_box_destroy(sq_lensing_box *b)
         return;
     for (int i = 0; i < SQ_CMB_FIELDS; i++)
         sq_free(b->wide[i]);
-    sq_free(b->half_l2);
     sq_free(b->noise);
     sq_cmb_destroy(b->cmb);
     sq_fft_destroy(b->fft);
@@ -48,14 +46,10 @@ sq_status sq_lensing_box_create(const sq_flat *flat, sq_lensing_box **out)
     b->flat = *flat;
     b->work = (sq_flat){flat->ny * finer, flat->nx * finer, flat->dy / finer, flat->dx / finer};
     SQ_TRY(sq_fft_create(flat->ny, flat->nx, &b->fft));
-    SQ_TRY(sq_cmb_fiducial(&b->work, &b->flat, &b->cmb));
+    SQ_TRY(sq_cmb_from_file(&b->work, &b->flat, NULL, &b->cmb));
     for (int i = 0; i < SQ_CMB_FIELDS; i++)
         SQ_TRY(SQ_ALLOC(b->wide[i], sq_flat_modes(&b->work), "lensed box"));
     SQ_TRY(SQ_ALLOC(b->noise, modes, "lensed box"));
-    SQ_TRY(SQ_ALLOC(b->half_l2, modes, "lensed box"));
-    sq_flat_ell(flat, b->half_l2);
-    for (int64_t k = 0; k < modes; k++)
-        b->half_l2[k] *= 0.5 * b->half_l2[k];
     *out = b;
     b = NULL;
 cleanup:
@@ -83,9 +77,7 @@ sq_status sq_lensing_box_draw(sq_lensing_box *box, uint64_t seed, uint64_t numbe
     SQ_TRY(
         sq_cmb_draw(box->cmb, &rng,
                     (double _Complex *const[]){NULL, box->wide[SQ_CMB_E], box->wide[SQ_CMB_PHI]}));
-    sq_cmb_regrid(&box->work, box->wide[SQ_CMB_PHI], &box->flat, kappa);
-    for (int64_t k = 0; k < sq_flat_modes(&box->flat); k++)
-        kappa[k] *= sqrt(amplitude) * box->half_l2[k];
+    sq_cmb_kappa(box->cmb, amplitude, box->wide[SQ_CMB_PHI], kappa);
     SQ_TRY(sq_cmb_lens(box->cmb, amplitude, box->wide[SQ_CMB_PHI], NULL, box->wide[SQ_CMB_E], NULL,
                        NULL, e, b));
     sq_filter_qu_to_eb(&box->flat, e, b);

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "fourier/interpolate.h"
 #include "sim/spectra.h"
+#include "sim/spectra_file.h"
 
 enum { SPECTRA = 6, FIDUCIAL_LMAX = 20000 };
 
@@ -51,7 +52,7 @@ cleanup:
     return rc;
 }
 
-sq_status sq_cmb_fiducial(const sq_flat *work, const sq_flat *out, sq_cmb **cmb)
+static sq_status fiducial(const sq_flat *work, const sq_flat *out, sq_cmb **cmb)
 {
     static const sq_fiducial kind[4] = {SQ_UNLENSED_TT, SQ_UNLENSED_EE, SQ_UNLENSED_TE,
                                         SQ_POTENTIAL};
@@ -67,6 +68,26 @@ sq_status sq_cmb_fiducial(const sq_flat *work, const sq_flat *out, sq_cmb **cmb)
 cleanup:
     for (int i = 0; i < 4; i++)
         sq_free(cl[i]);
+    return rc;
+}
+
+sq_status sq_cmb_from_file(const sq_flat *work, const sq_flat *out, const char *path, sq_cmb **cmb)
+{
+    const unsigned need = 1u << SQ_CL_TT | 1u << SQ_CL_EE | 1u << SQ_CL_TE | 1u << SQ_CL_PP;
+    sq_spectra file;
+    *cmb = NULL;
+    if (!path || !path[0])
+        return fiducial(work, out, cmb);
+    sq_status rc = sq_spectra_read(path, SQ_DL_UK2, need, 0, &file);
+    if (rc != SQ_OK)
+        return rc;
+    sq_cmb_spectra s = {.lmax = file.lmax,
+                        .tt = file.cl[SQ_CL_TT],
+                        .ee = file.cl[SQ_CL_EE],
+                        .te = file.cl[SQ_CL_TE],
+                        .pp = file.cl[SQ_CL_PP]};
+    rc = sq_cmb_create(work, out, &s, cmb);
+    sq_spectra_free(&file);
     return rc;
 }
 
@@ -210,4 +231,19 @@ cleanup:
         sq_free(*map[i]);
     sq_free(r.modes);
     return rc;
+}
+
+void sq_cmb_kappa(const sq_cmb *c, double amplitude, const double _Complex *phi,
+                  double _Complex *kappa)
+{
+    const sq_flat *f = &c->out;
+    int columns = f->nx / 2 + 1;
+    sq_cmb_regrid(&c->work, phi, f, kappa);
+    for (int v = 0; v < f->ny; v++) {
+        double y = 2 * M_PI * (v < f->ny / 2 ? v : v - f->ny) / (f->ny * f->dy);
+        for (int u = 0; u < columns; u++) {
+            double x = 2 * M_PI * u / (f->nx * f->dx);
+            kappa[v * columns + u] *= 0.5 * sqrt(amplitude) * (x * x + y * y);
+        }
+    }
 }

@@ -20,7 +20,7 @@
 #member, SQ_CONFIG_CHOICE, AT(member), 0, 0, 0, list, NULL, doc                            \
     }
 
-static const char *const presets[] = {"mm", NULL},
+static const char *const presets[] = {"mm", "cmb", NULL},
                          *const gas_models[] = {"arnaud", "battaglia", NULL},
                          *const lensings[] = {"deflected", "gaussian", NULL},
                          *const projections[] = {"zea", "tan", "car", "cea", NULL},
@@ -29,7 +29,8 @@ static const char *const presets[] = {"mm", NULL},
                          *const units[] = {"uK", "K", NULL};
 
 const sq_config_field sq_sim_mm_fields[] = {
-    CHOICE(preset, presets, "maps of the millimetre sky"),
+    CHOICE(preset, presets,
+           "sets the defaults: mm, the sky of clusters, or cmb, polarised for lensing"),
     {"seed", SQ_CONFIG_INT, AT(seed), 0, 0, 9007199254740992.0, NULL, NULL,
      "of every random stream"},
     {"fields", SQ_CONFIG_INT, AT(fields), 0, 1, 1e6, NULL, NULL, "number of fields"},
@@ -63,6 +64,14 @@ const sq_config_field sq_sim_mm_fields[] = {
     {"window", SQ_CONFIG_BOOL, AT(window), 0, 0, 0, NULL, NULL,
      "convolve the sky with the square pixel, as maps of binned samples are"},
     CHOICE(lensing, lensings, "the CMB: a deflected realisation, or Gaussian of lensed power"),
+    {"spectra", SQ_CONFIG_TEXT, AT(spectra), 0, 0, 0, NULL, NULL,
+     "CAMB's lenspotentialCls of the CMB; \"\": the fiducial set"},
+    REAL(amplitude, 0, 10, "lensing power over that of the spectra"),
+    {"polarisation", SQ_CONFIG_BOOL, AT(polarisation), 0, 0, 0, NULL, NULL,
+     "planes Q and U, with sqrt 2 times the noise, and the true kappa in field-NNN-kappa.fits"},
+    {"polarisation_knee", SQ_CONFIG_REALS, AT(polarisation_knee), 0, 0, 1e5, NULL, NULL,
+     "as knee, for Q and U"},
+    REAL(source_polarisation, 0, 1, "rms polarised fraction of radio sources"),
     REAL(ra, 0, 360, "centre of field 0, degrees"),
     REAL(dec, -90, 90, "centre of field 0, degrees"),
     REAL(gap, 0, 90, "least distance between the circles around two fields, degrees"),
@@ -71,12 +80,17 @@ const sq_config_field sq_sim_mm_fields[] = {
     CHOICE(beam_format, beam_formats, "of beam-BAND.txt: l and b_l, or arcmin and value"),
     CHOICE(unit, units, "of the maps"),
     REAL(catalogue, 0, 1e4, "mJy at 150 GHz above which sources.fits lists sources; 0: none"),
+    {"splits", SQ_CONFIG_INT, AT(splits), 0, 1, 64, NULL, NULL,
+     "maps of the same sky, each with noise of its own: field-NNN-BAND-splitK.fits"},
+    REAL(holes, 0, 1000, "masked discs per square degree"),
+    REAL(hole_radius, 0, 600,
+         "arcmin, of these and of those at sources of the catalogue; 0: no field-NNN-mask.fits"),
     {0}};
 
 void sq_sim_mm_defaults(sq_sim_mm_config *config)
 {
     static double ghz[] = {95, 150, 220}, fwhm[] = {1.7, 1.2, 1.0}, noise[] = {2.8, 2.6, 6.6},
-                  knee[] = {0, 0, 0}, slope[] = {3, 4, 4};
+                  knee[] = {0, 0, 0}, slope[] = {3, 4, 4}, flat[] = {0, 0, 0};
     *config = (sq_sim_mm_config){.seed = 1,
                                  .fields = 1,
                                  .side = 1200,
@@ -104,7 +118,27 @@ void sq_sim_mm_defaults(sq_sim_mm_config *config)
                                  .beams = true,
                                  .ra = 60,
                                  .gap = 2,
-                                 .lensing = SQ_MM_DEFLECTED};
+                                 .lensing = SQ_MM_DEFLECTED,
+                                 .spectra = "",
+                                 .amplitude = 1,
+                                 .polarisation_knee = {flat, 3},
+                                 .source_polarisation = 0.03,
+                                 .splits = 1};
+}
+
+void sq_sim_mm_lensing_defaults(sq_sim_mm_config *config)
+{
+    static double ghz = 150, fwhm = 1.4, noise = 6, knee = 0, slope = 3;
+    sq_sim_mm_defaults(config);
+    config->preset = SQ_MM_LENSING;
+    config->pixel = 1;
+    config->ghz = (sq_config_reals){&ghz, 1};
+    config->fwhm = (sq_config_reals){&fwhm, 1};
+    config->noise = (sq_config_reals){&noise, 1};
+    config->knee = config->polarisation_knee = (sq_config_reals){&knee, 1};
+    config->slope = (sq_config_reals){&slope, 1};
+    config->tsz = config->dust = config->radio = config->velocity = 0;
+    config->polarisation = true;
 }
 
 static sq_status check(const sq_sim_mm_config *c)
@@ -116,7 +150,8 @@ static sq_status check(const sq_sim_mm_config *c)
     } lists[] = {{"fwhm", c->fwhm.count},
                  {"noise", c->noise.count},
                  {"knee", c->knee.count},
-                 {"slope", c->slope.count}};
+                 {"slope", c->slope.count},
+                 {"polarisation_knee", c->polarisation ? c->polarisation_knee.count : n}};
     if (n < 1 || n > SQ_MM_BANDS)
         return sq_fail(SQ_ERR_CONFIG, "ghz: %u frequencies, not 1 to %d", n, SQ_MM_BANDS);
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
@@ -127,6 +162,8 @@ static sq_status check(const sq_sim_mm_config *c)
     if (c->beam_files.count && c->beam_files.count != n)
         return sq_fail(SQ_ERR_CONFIG, "beam_files: %u files for %u frequencies",
                        c->beam_files.count, n);
+    if (c->polarisation && (c->lensing != SQ_MM_DEFLECTED || c->cmb <= 0))
+        return sq_fail(SQ_ERR_CONFIG, "polarisation: needs a CMB, and lensing: deflected");
     if (c->side % 4)
         return sq_fail(SQ_ERR_CONFIG, "side: %lld is not a multiple of 4", (long long)c->side);
     return SQ_OK;
@@ -142,7 +179,7 @@ static sq_status create_cmb(sq_sim_mm *s)
     int n = ratio >= 1 ? side / ratio : side * (int)ceil(s->config.pixel / fine);
     double pixel = side * s->flat.dx / n;
     s->work = (sq_flat){n, n, pixel, pixel};
-    return sq_cmb_fiducial(&s->work, &s->flat, &s->cmb);
+    return sq_cmb_from_file(&s->work, &s->flat, s->config.spectra, &s->cmb);
 }
 
 sq_status sq_sim_mm_create(const sq_sim_mm_config *config, sq_sim_mm **out)
@@ -210,7 +247,9 @@ void sq_mm_sky_clear(mm_sky *sky)
 {
     for (int i = 0; i < MM_PARTS; i++)
         sq_free(sky->mode[i]);
-    sq_free(sky->sum);
+    double _Complex *const own[] = {sky->sum, sky->q, sky->u, sky->kappa};
+    for (int i = 0; i < 4; i++)
+        sq_free(own[i]);
     sq_free(sky->work);
 }
 
@@ -230,10 +269,13 @@ static sq_status painted(sq_sim_mm *s, const double *map, double _Complex **mode
 sq_status sq_mm_truth(sq_sim_mm *s, int64_t field, double *y, double *ksz, sq_mm_field *out)
 {
     sq_status rc = SQ_OK;
+    const sq_sim_mm_config *c = &s->config;
     *out = (sq_mm_field){.nband = s->nband, .flat = s->flat};
     if (field < 0 || field >= s->config.fields)
         return sq_fail(SQ_ERR_USAGE, "mm simulator: field %lld of %lld", (long long)field,
                        (long long)s->config.fields);
+    if (c->preset == SQ_MM_LENSING && c->tsz <= 0 && c->velocity <= 0 && c->radio <= 0)
+        return SQ_OK;
     SQ_TRY(sq_mm_draw_halos(s, field, &out->halo, &out->nhalo));
     SQ_TRY(sq_mm_paint_halos(s, field, out->halo, out->nhalo, y, ksz));
     SQ_TRY(sq_mm_draw_sources(s, field, out->halo, out->nhalo, &out->source, &out->nsource));
@@ -256,44 +298,56 @@ sq_status sq_mm_sky(sq_sim_mm *s, int64_t field, mm_sky *sky, sq_mm_field *out)
     SQ_TRY(painted(s, ksz, &sky->mode[MM_PART_KSZ]));
     sq_free(ksz);
     ksz = NULL;
-    SQ_TRY(sq_mm_diffuse(s, field, sky->mode));
+    SQ_TRY(sq_mm_diffuse(s, field, sky));
 cleanup:
     sq_free(ksz);
     return rc;
 }
 
-/* Everything of the sky in sky->sum, then beam and window. */
-void sq_mm_band(sq_sim_mm *s, int band, const sq_mm_field *field, mm_sky *sky)
+/* The parts of the sky that are only seen in I. */
+static void add_parts(sq_sim_mm *s, int band, mm_sky *sky)
 {
-    int64_t n = sq_flat_pixels(&s->flat), modes = sq_flat_modes(&s->flat);
     double ghz = s->config.ghz.value[band], tcmb = sq_cosmology_of(s->cosmology)->tcmb;
     double scale[MM_PARTS];
-    memset(sky->work, 0, (size_t)n * sizeof *sky->work);
-    sq_mm_paint_sources(s, field->source, field->nsource, band, sky->work);
-    sq_fft_forward(s->fft, sky->work, sky->sum);
-    if (s->resolved)
-        sq_filter_pixel(&s->flat, -6, sky->sum);
     for (int i = 0; i < MM_PARTS; i++)
         scale[i] =
             i == MM_PART_TSZ ? 1e6 * tcmb * sq_sz_spectrum(ghz, tcmb) : sq_mm_part_scale(i, ghz);
     for (int i = 0; i < MM_PARTS; i++) {
-        for (int64_t k = 0; k < modes && sky->mode[i]; k++)
+        for (int64_t k = 0; k < sq_flat_modes(&s->flat) && sky->mode[i]; k++)
             sky->sum[k] += scale[i] * sky->mode[i][k];
     }
+}
+
+/* Everything of the sky in sky->sum, then beam and window. */
+void sq_mm_band(sq_sim_mm *s, int64_t field, int band, int stokes, const sq_mm_field *truth,
+                mm_sky *sky)
+{
+    const double _Complex *polarised = stokes == MM_Q ? sky->q : sky->u;
+    int64_t n = sq_flat_pixels(&s->flat), modes = sq_flat_modes(&s->flat);
+    memset(sky->work, 0, (size_t)n * sizeof *sky->work);
+    sq_mm_paint_sources(s, field, truth->source, truth->nsource, band, stokes, sky->work);
+    sq_fft_forward(s->fft, sky->work, sky->sum);
+    if (s->resolved)
+        sq_filter_pixel(&s->flat, -6, sky->sum);
+    if (stokes == MM_I)
+        add_parts(s, band, sky);
+    for (int64_t k = 0; stokes != MM_I && k < modes; k++)
+        sky->sum[k] += polarised[k];
     if (s->beam[band])
         sq_filter_table(&s->flat, s->beam[band], s->lmax, sky->sum);
     if (s->config.window && s->resolved)
         sq_filter_pixel(&s->flat, 1, sky->sum);
 }
 
-sq_status sq_mm_make_band(sq_sim_mm *s, int64_t field, int band, mm_sky *sky, sq_mm_field *out)
+/* A band with its noise on the field's own grid: out->map[band] and ivar[band], allocated. */
+static sq_status make_band(sq_sim_mm *s, int64_t field, int band, mm_sky *sky, sq_mm_field *out)
 {
     sq_status rc = SQ_OK;
     int64_t n = sq_flat_pixels(&s->flat);
     mm_noise noise = {.depth = NULL};
-    sq_mm_band(s, band, out, sky);
+    sq_mm_band(s, field, band, MM_I, out, sky);
     sq_fft_backward(s->fft, sky->sum, sky->work);
-    SQ_TRY(sq_mm_noise(s, field, band, &noise));
+    SQ_TRY(sq_mm_noise(s, field, band, MM_I, 0, &noise));
     for (int64_t i = 0; i < n; i++) {
         double sigma = noise.level / s->config.pixel * noise.depth[i];
         double excess = noise.excess ? noise.excess[i] * noise.depth[i] : 0;
@@ -313,7 +367,7 @@ sq_status sq_sim_mm_field(sq_sim_mm *s, int64_t field, sq_mm_field *out)
     for (int b = 0; b < s->nband; b++) {
         SQ_TRY(SQ_ALLOC(out->map[b], sq_flat_pixels(&s->flat), "map"));
         SQ_TRY(SQ_ALLOC(out->ivar[b], sq_flat_pixels(&s->flat), "inverse variance"));
-        SQ_TRY(sq_mm_make_band(s, field, b, &sky, out));
+        SQ_TRY(make_band(s, field, b, &sky, out));
     }
 cleanup:
     sq_mm_sky_clear(&sky);

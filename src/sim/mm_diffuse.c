@@ -137,15 +137,26 @@ static void spread(const sq_flat *flat, double x, double y, double value, double
     }
 }
 
-void sq_mm_paint_sources(const sq_sim_mm *sim, const sq_mm_source *source, int64_t count, int band,
-                         double *map)
+/* The next source's share of its flux in I, Q or U: the fraction Gaussian, the angle anything. */
+static double stokes_share(const sq_sim_mm *sim, sq_rng *rng, int stokes)
+{
+    double fraction = sim->config.source_polarisation * sq_rng_normal(rng);
+    double angle = M_PI * sq_rng_uniform(rng);
+    return stokes == MM_I ? 1 : fraction * (stokes == MM_Q ? cos(2 * angle) : sin(2 * angle));
+}
+
+void sq_mm_paint_sources(const sq_sim_mm *sim, int64_t field, const sq_mm_source *source,
+                         int64_t count, int band, int stokes, double *map)
 {
     double ghz = sim->config.ghz.value[band], pixel = sim->flat.dx * sim->flat.dy;
     double kelvin = sq_mm_kelvin_per_jansky(ghz, sq_cosmology_of(sim->cosmology)->tcmb);
+    sq_rng rng;
+    sq_rng_init(&rng, (uint64_t)sim->config.seed, MM_POLARISATION, (uint64_t)field);
     for (int64_t i = 0; i < count; i++) {
         const sq_mm_source *s = &source[i];
         double t =
             1e6 * kelvin * s->flux * 1e-3 * pow(ghz / 150, s->alpha) / pixel * sim->config.radio;
+        t *= stokes_share(sim, &rng, stokes);
         if (sim->resolved)
             sq_spline_deposit(&sim->flat, s->x, s->y, t, map);
         else
@@ -188,30 +199,44 @@ cleanup:
 }
 
 /* Add a deflected realisation of the CMB. */
-static sq_status add_lensed(sq_sim_mm *sim, int64_t field, double _Complex *modes)
+static sq_status add_lensed(sq_sim_mm *sim, int64_t field, mm_sky *sky)
 {
     sq_status rc = SQ_OK;
-    double _Complex *t = NULL, *phi = NULL, *lensed = NULL;
-    int64_t work = sq_flat_modes(&sim->work), n = sq_flat_modes(&sim->flat);
+    const sq_sim_mm_config *c = &sim->config;
+    double _Complex *wide[SQ_CMB_FIELDS] = {NULL}, *lensed = NULL;
+    int64_t n = sq_flat_modes(&sim->flat);
     sq_rng rng;
-    SQ_TRY(SQ_ALLOC(t, work, "CMB"));
-    SQ_TRY(SQ_ALLOC(phi, work, "CMB"));
-    SQ_TRY(SQ_ALLOC(lensed, n, "CMB"));
-    sq_rng_init(&rng, (uint64_t)sim->config.seed, MM_CMB, (uint64_t)field);
-    SQ_TRY(sq_cmb_draw(sim->cmb, &rng, (double _Complex *const[]){t, NULL, phi}));
-    SQ_TRY(sq_cmb_lens(sim->cmb, 1, phi, t, NULL, NULL, lensed, NULL, NULL));
-    for (int64_t k = 0; k < n; k++)
-        modes[k] += sim->config.cmb * lensed[k];
+    for (int i = 0; i < SQ_CMB_FIELDS; i++) {
+        if (i != SQ_CMB_E || c->polarisation)
+            SQ_TRY(SQ_ALLOC(wide[i], sq_flat_modes(&sim->work), "CMB"));
+    }
+    double _Complex **out[] = {&lensed, &sky->q, &sky->u, &sky->kappa};
+    for (int i = 0; i < (c->polarisation ? 4 : 1); i++)
+        SQ_TRY(SQ_ALLOC(*out[i], n, "CMB"));
+    sq_rng_init(&rng, (uint64_t)c->seed, MM_CMB, (uint64_t)field);
+    SQ_TRY(sq_cmb_draw(sim->cmb, &rng, wide));
+    SQ_TRY(sq_cmb_lens(sim->cmb, c->amplitude, wide[SQ_CMB_PHI], wide[SQ_CMB_T], wide[SQ_CMB_E],
+                       NULL, lensed, sky->q, sky->u));
+    for (int64_t k = 0; k < n; k++) {
+        sky->mode[MM_PART_CMB][k] += c->cmb * lensed[k];
+        if (c->polarisation) {
+            sky->q[k] *= c->cmb;
+            sky->u[k] *= c->cmb;
+        }
+    }
+    if (c->polarisation)
+        sq_cmb_kappa(sim->cmb, c->amplitude, wide[SQ_CMB_PHI], sky->kappa);
 cleanup:
-    sq_free(t);
-    sq_free(phi);
+    for (int i = 0; i < SQ_CMB_FIELDS; i++)
+        sq_free(wide[i]);
     sq_free(lensed);
     return rc;
 }
 
-sq_status sq_mm_diffuse(sq_sim_mm *sim, int64_t field, double _Complex *modes[MM_PARTS])
+sq_status sq_mm_diffuse(sq_sim_mm *sim, int64_t field, mm_sky *sky)
 {
     sq_status rc = SQ_OK;
+    double _Complex **modes = sky->mode;
     const sq_sim_mm_config *c = &sim->config;
     double *cl = NULL, *ksz = NULL;
     SQ_TRY(SQ_ALLOC(cl, LMAX + 1, "spectrum"));
@@ -222,7 +247,7 @@ sq_status sq_mm_diffuse(sq_sim_mm *sim, int64_t field, double _Complex *modes[MM
         cl[l] = c->cmb * c->cmb * ((sim->cmb ? 0 : cl[l]) + ksz[l]);
     SQ_TRY(part(sim, field, MM_PART_CMB, c->cmb, cl, modes));
     if (sim->cmb)
-        SQ_TRY(add_lensed(sim, field, modes[MM_PART_CMB]));
+        SQ_TRY(add_lensed(sim, field, sky));
     power_law(c->dust * c->dust * CLUSTERED, 0.8, cl);
     SQ_TRY(part(sim, field, MM_PART_CLUSTERED, c->dust, cl, modes));
     power_law(c->dust * c->dust * POISSON, 2, cl);

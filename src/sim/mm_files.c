@@ -1,191 +1,14 @@
-/* An mm survey as files: maps, beams and truth. */
-#include <complex.h>
+/* An mm survey as files: truth, beams, a catalogue; the maps are in mm_maps.c. */
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "fits/write.h"
-#include "fourier/interpolate.h"
 #include "sim/mm_internal.h"
 #include "store/tensor.h"
-
-enum { PATH = 4096 };
-
-static int is_there(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0;
-}
-
-static void band_name(const sq_sim_mm *sim, int band, char out[16])
-{
-    snprintf(out, 16, "%g", sim->config.ghz.value[band]);
-}
-
-static const char *weight_name(const sq_sim_mm *sim)
-{
-    return sim->config.weights == SQ_MM_HITS ? "hits" : "ivar";
-}
-
-static void map_path(const sq_sim_mm *sim, const char *folder, int64_t field, int band,
-                     const char *kind, char out[PATH])
-{
-    char name[16];
-    band_name(sim, band, name);
-    snprintf(out, PATH, "%.3900s/field-%03lld-%s%s%s.fits", folder, (long long)field, name,
-             kind[0] ? "-" : "", kind);
-}
-
-static void truth_path(const char *folder, int64_t field, char out[PATH])
-{
-    snprintf(out, PATH, "%.3900s/field-%03lld-truth.h5", folder, (long long)field);
-}
-
-static int maps_are_there(const sq_sim_mm *sim, const char *folder, int64_t field)
-{
-    char path[PATH];
-    int own = sim->config.weights == SQ_MM_FILE || sim->config.weights == SQ_MM_HITS, all = 1;
-    for (int b = 0; b < sim->nband; b++) {
-        map_path(sim, folder, field, b, "", path);
-        all = all && is_there(path);
-        map_path(sim, folder, field, b, weight_name(sim), path);
-        all = all && (!own || is_there(path));
-    }
-    return all;
-}
-
-/* ---- maps ---- */
-
-typedef struct frame {
-    sq_wcs *wcs;
-    int64_t nx, ny;
-    float *data; /* [2][ny][nx]: map and weight */
-} frame;
-
-static void to_coefficients(sq_sim_mm *sim, double *map, double _Complex *modes)
-{
-    sq_fft_forward(sim->fft, map, modes);
-    sq_filter_spline(&sim->flat, modes);
-    sq_fft_backward(sim->fft, modes, map);
-}
-
-/* What a pixel of any grid is made of, as spline coefficients on the field's own. */
-typedef struct source_maps {
-    const double *sky, *depth, *excess;
-} source_maps;
-
-static sq_status fill_row(sq_sim_mm *sim, int64_t field, const frame *f, int64_t row,
-                          const source_maps *from, mm_noise *noise, double *work)
-{
-    sq_status rc = SQ_OK;
-    double *px = work, *py = px + f->nx, *ra = py + f->nx, *dec = ra + f->nx;
-    float *map = f->data + row * f->nx, *ivar = map + f->nx * f->ny;
-    double nx = sim->flat.nx, ny = sim->flat.ny;
-    for (int64_t i = 0; i < f->nx; i++) {
-        px[i] = (double)i;
-        py[i] = (double)row;
-    }
-    SQ_TRY(sq_wcs_pix2sky(f->wcs, (size_t)f->nx, px, py, ra, dec));
-    for (int64_t i = 0; i < f->nx; i++) {
-        double x, y, normal = sq_rng_normal(&noise->rng);
-        sq_mm_to_flat(sim, field, ra[i], dec[i], &x, &y);
-        map[i] = NAN;
-        ivar[i] = 0;
-        if (!(x >= -0.5 && x < nx - 0.5 && y >= -0.5 && y < ny - 0.5))
-            continue;
-        double side = sq_wcs_scale(f->wcs, (double)i, (double)row) / 60;
-        double depth = sq_spline_value(&sim->flat, from->depth, x, y);
-        double sigma = noise->level / side * depth;
-        double excess = from->excess ? depth * sq_spline_value(&sim->flat, from->excess, x, y) : 0;
-        map[i] = (float)(sq_spline_value(&sim->flat, from->sky, x, y) + excess + sigma * normal);
-        ivar[i] = sigma > 0 ? (float)(1 / (sigma * sigma)) : 0;
-    }
-cleanup:
-    return rc;
-}
-
-/* One band on a grid that is not the field's own. */
-static sq_status resample_band(sq_sim_mm *sim, int64_t field, int band, mm_sky *sky, frame *f)
-{
-    sq_status rc = SQ_OK;
-    mm_noise noise = {.depth = NULL};
-    double *work = NULL;
-    SQ_TRY(SQ_ALLOC(work, 4 * f->nx, "map row"));
-    sq_filter_spline(&sim->flat, sky->sum);
-    sq_fft_backward(sim->fft, sky->sum, sky->work);
-    SQ_TRY(sq_mm_noise(sim, field, band, &noise));
-    to_coefficients(sim, noise.depth, sky->sum);
-    if (noise.excess)
-        to_coefficients(sim, noise.excess, sky->sum);
-    source_maps from = {sky->work, noise.depth, noise.excess};
-    for (int64_t row = 0; row < f->ny; row++)
-        SQ_TRY(fill_row(sim, field, f, row, &from, &noise, work));
-cleanup:
-    sq_mm_noise_clear(&noise);
-    sq_free(work);
-    return rc;
-}
-
-/* The file's units; weights as hits: 1000 times the square of the relative depth. */
-static void convert(const sq_sim_mm *sim, frame *f)
-{
-    int64_t n = f->nx * f->ny;
-    float factor = sim->config.unit ? 1e-6f : 1, most = 0;
-    for (int64_t i = 0; i < n; i++) {
-        f->data[i] *= factor;
-        most = fmaxf(most, f->data[n + i]);
-    }
-    int hits = sim->config.weights == SQ_MM_HITS && most > 0;
-    for (int64_t i = 0; i < n; i++) {
-        float *w = &f->data[n + i];
-        *w = hits ? roundf(*w / most * 1000) : *w / (factor * factor);
-    }
-}
-
-static sq_status write_band(sq_sim_mm *sim, int64_t field, int band, frame *f, const char *folder)
-{
-    sq_status rc = SQ_OK;
-    char path[PATH];
-    int kelvin = sim->config.unit, hits = sim->config.weights == SQ_MM_HITS;
-    const char *const name[] = {"I", weight_name(sim)};
-    const char *const unit[] = {kelvin ? "K" : "uK", hits ? "1" : kelvin ? "K^-2" : "uK^-2"};
-    convert(sim, f);
-    if (sim->config.weights == SQ_MM_FILE || hits) {
-        map_path(sim, folder, field, band, name[1], path);
-        SQ_TRY(sq_write_map(path, f->wcs, f->nx, f->ny, 1, name + 1, unit + 1,
-                            f->data + f->nx * f->ny));
-    }
-    map_path(sim, folder, field, band, "", path);
-    int planes = sim->config.weights == SQ_MM_PLANE ? 2 : 1;
-    SQ_TRY(sq_write_map(path, f->wcs, f->nx, f->ny, planes, name, unit, f->data));
-cleanup:
-    return rc;
-}
-
-static sq_status make_maps(sq_sim_mm *sim, int64_t field, const sq_mm_field *truth, mm_sky *sky,
-                           frame *f, const char *folder)
-{
-    sq_status rc = SQ_OK;
-    sq_mm_field one = *truth;
-    int64_t n = f->nx * f->ny;
-    SQ_TRY(SQ_ALLOC(f->data, 2 * n, "map"));
-    for (int b = 0; b < sim->nband; b++) {
-        if (sim->config.projection == SQ_MM_ZEA) {
-            one.map[b] = f->data;
-            one.ivar[b] = f->data + n;
-            SQ_TRY(sq_mm_make_band(sim, field, b, sky, &one));
-        } else {
-            sq_mm_band(sim, b, truth, sky);
-            SQ_TRY(resample_band(sim, field, b, sky, f));
-        }
-        SQ_TRY(write_band(sim, field, b, f, folder));
-    }
-cleanup:
-    return rc;
-}
 
 /* ---- truth ---- */
 
@@ -251,7 +74,7 @@ cleanup:
 }
 
 /* x, y, ra, dec of records whose first two members are the pixel on the field's own grid. */
-static sq_status write_places(sq_h5 *file, const char *group, const frame *f, const sq_wcs *zea,
+static sq_status write_places(sq_h5 *file, const char *group, const sq_wcs *grid, const sq_wcs *zea,
                               int64_t field, const void *record, size_t size, int64_t n)
 {
     sq_status rc = SQ_OK;
@@ -267,7 +90,7 @@ static sq_status write_places(sq_h5 *file, const char *group, const frame *f, co
         number[i] = (int32_t)field;
     }
     SQ_TRY(sq_wcs_pix2sky(zea, (size_t)n, x, y, ra, dec));
-    SQ_TRY(sq_wcs_sky2pix(f->wcs, (size_t)n, ra, dec, x, y));
+    SQ_TRY(sq_wcs_sky2pix(grid, (size_t)n, ra, dec, x, y));
     snprintf(name, sizeof name, "%s/field", group);
     SQ_TRY(sq_h5_append(file, name, SQ_I32, 1, &n, number));
     for (int k = 1; k < PLACES; k++) {
@@ -318,17 +141,20 @@ cleanup:
     return rc;
 }
 
-static sq_status write_truth(const sq_sim_mm *sim, int64_t field, const frame *f,
-                             const sq_mm_field *m, const char *path)
+static sq_status write_truth(const sq_sim_mm *sim, int64_t field, const sq_mm_field *m,
+                             const char *path)
 {
     sq_status rc = SQ_OK;
     sq_h5 *file = NULL;
-    sq_wcs *zea = NULL;
+    sq_wcs *zea = NULL, *grid = NULL;
+    int64_t nx, ny;
+    SQ_TRY(sq_sim_mm_grid(sim, field, &grid, &nx, &ny));
     SQ_TRY(sq_mm_own_grid(sim, field, &zea));
     SQ_TRY(sq_h5_create(path, &file));
-    SQ_TRY(write_places(file, "halos", f, zea, field, m->halo, sizeof *m->halo, m->nhalo));
+    SQ_TRY(write_places(file, "halos", grid, zea, field, m->halo, sizeof *m->halo, m->nhalo));
     SQ_TRY(write_columns(file, halo_columns, HALOS, m->halo, sizeof *m->halo, m->nhalo));
-    SQ_TRY(write_places(file, "sources", f, zea, field, m->source, sizeof *m->source, m->nsource));
+    SQ_TRY(
+        write_places(file, "sources", grid, zea, field, m->source, sizeof *m->source, m->nsource));
     SQ_TRY(write_columns(file, source_columns, SOURCES, m->source, sizeof *m->source, m->nsource));
     SQ_TRY(describe_file(sim, file));
     sq_h5 *done = file;
@@ -337,34 +163,32 @@ static sq_status write_truth(const sq_sim_mm *sim, int64_t field, const frame *f
 cleanup:
     sq_h5_abandon(file);
     sq_wcs_destroy(zea);
+    sq_wcs_destroy(grid);
     return rc;
 }
 
 sq_status sq_sim_mm_write_field(sq_sim_mm *sim, int64_t field, bool truth_only, const char *folder)
 {
     sq_status rc = SQ_OK;
-    frame f = {.wcs = NULL};
     mm_sky sky = {.work = NULL};
     sq_mm_field m = {.nband = 0};
-    char path[PATH];
+    char path[MM_PATH];
     if (strlen(folder) > 3900)
         return sq_fail(SQ_ERR_USAGE, "%.80s...: path is too long", folder);
     if (sim->config.fields > sim->placed)
         return sq_fail(SQ_ERR_CONFIG, "fields: the sky holds %lld of this side and gap",
                        (long long)sim->placed);
-    truth_path(folder, field, path);
-    int maps = !truth_only && !maps_are_there(sim, folder, field), truth = !is_there(path);
+    sq_mm_path(folder, field, "truth.h5", path);
+    int maps = !truth_only && !sq_mm_maps_are_there(sim, folder, field);
+    int truth = access(path, F_OK) != 0;
     if (!maps && !truth)
         return SQ_OK;
-    SQ_TRY(sq_sim_mm_grid(sim, field, &f.wcs, &f.nx, &f.ny));
     SQ_TRY(maps ? sq_mm_sky(sim, field, &sky, &m) : sq_mm_truth(sim, field, NULL, NULL, &m));
     if (maps)
-        SQ_TRY(make_maps(sim, field, &m, &sky, &f, folder));
+        SQ_TRY(sq_mm_write_maps(sim, field, &m, &sky, folder));
     if (truth)
-        SQ_TRY(write_truth(sim, field, &f, &m, path));
+        SQ_TRY(write_truth(sim, field, &m, path));
 cleanup:
-    sq_wcs_destroy(f.wcs);
-    sq_free(f.data);
     sq_mm_sky_clear(&sky);
     sq_mm_field_clear(&m);
     return rc;
@@ -406,11 +230,11 @@ cleanup:
 static sq_status join_truth(const sq_sim_mm *sim, const char *folder, const char *path)
 {
     sq_status rc = SQ_OK;
-    char part[PATH];
+    char part[MM_PATH];
     sq_h5 *file = NULL, *in = NULL;
     SQ_TRY(sq_h5_create(path, &file));
     for (int64_t field = 0; field < sim->config.fields; field++) {
-        truth_path(folder, field, part);
+        sq_mm_path(folder, field, "truth.h5", part);
         SQ_TRY(sq_h5_open(part, &in));
         SQ_TRY(copy_group(in, file, "halos", halo_columns, HALOS));
         SQ_TRY(copy_group(in, file, "sources", source_columns, SOURCES));
@@ -466,10 +290,9 @@ cleanup:
 sq_status sq_sim_mm_write_survey(sq_sim_mm *sim, const char *folder)
 {
     sq_status rc = SQ_OK;
-    char path[PATH], table[PATH], name[16];
+    char path[MM_PATH], table[MM_PATH];
     for (int b = 0; b < sim->nband; b++) {
-        band_name(sim, b, name);
-        snprintf(path, sizeof path, "%.3900s/beam-%s.txt", folder, name);
+        snprintf(path, sizeof path, "%.3900s/beam-%g.txt", folder, sim->config.ghz.value[b]);
         SQ_TRY(sq_mm_write_beam(sim, b, path));
     }
     snprintf(path, sizeof path, "%.3900s/truth.h5", folder);

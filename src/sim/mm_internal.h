@@ -18,8 +18,11 @@ enum {
     MM_NOISE,
     MM_DEPTH,
     MM_EXCESS,
-    MM_CMB
+    MM_CMB,
+    MM_POLARISATION,
+    MM_HOLES
 };
+enum { MM_I, MM_Q, MM_U, MM_STOKES };
 
 struct sq_sim_mm {
     sq_sim_mm_config config;
@@ -54,9 +57,10 @@ sq_status sq_mm_paint_halos(sq_sim_mm *sim, int64_t field, sq_mm_halo *halo, int
                             double *y, double *ksz);
 sq_status sq_mm_draw_sources(sq_sim_mm *sim, int64_t field, const sq_mm_halo *halo, int64_t nhalo,
                              sq_mm_source **source, int64_t *count);
-/* Their sum in uK at a band, deposited by splines (fourier/interpolate.h). */
-void sq_mm_paint_sources(const sq_sim_mm *sim, const sq_mm_source *source, int64_t count, int band,
-                         double *map);
+/* Their sum in uK at a band, deposited by splines (fourier/interpolate.h); Q and U about the x
+ * axis. */
+void sq_mm_paint_sources(const sq_sim_mm *sim, int64_t field, const sq_mm_source *source,
+                         int64_t count, int band, int stokes, double *map);
 
 /* The sky of a field: modes of its parts, at 150 GHz those that have a spectrum. The Gaussian parts
  * are CMB with diffuse kSZ, clustered and Poisson dust, faint radio sources; NULL: left out. */
@@ -71,7 +75,8 @@ enum {
 };
 typedef struct mm_sky {
     double _Complex *mode[MM_PARTS], *sum;
-    double *work; /* a map */
+    double _Complex *q, *u, *kappa; /* of the CMB, about the x axis; NULL without polarisation */
+    double *work;                   /* a map */
 } mm_sky;
 
 /* Halos and sources; y and ksz as in sq_mm_paint_halos. */
@@ -79,11 +84,10 @@ sq_status sq_mm_truth(sq_sim_mm *sim, int64_t field, double *y, double *ksz, sq_
 /* sq_mm_truth and the modes of all parts. To be cleared also after an error. */
 sq_status sq_mm_sky(sq_sim_mm *sim, int64_t field, mm_sky *sky, sq_mm_field *out);
 /* The modes of a band in sky->sum. */
-void sq_mm_band(sq_sim_mm *sim, int band, const sq_mm_field *field, mm_sky *sky);
-/* A band with its noise on the field's own grid: out->map[band] and ivar[band], allocated. */
-sq_status sq_mm_make_band(sq_sim_mm *sim, int64_t field, int band, mm_sky *sky, sq_mm_field *out);
+void sq_mm_band(sq_sim_mm *sim, int64_t field, int band, int stokes, const sq_mm_field *truth,
+                mm_sky *sky);
 void sq_mm_sky_clear(mm_sky *sky);
-sq_status sq_mm_diffuse(sq_sim_mm *sim, int64_t field, double _Complex *modes[MM_PARTS]);
+sq_status sq_mm_diffuse(sq_sim_mm *sim, int64_t field, mm_sky *sky);
 /* A part's ratio in uK to 150 GHz; tSZ has its own. */
 double sq_mm_part_scale(int part, double ghz);
 
@@ -94,7 +98,8 @@ typedef struct mm_noise {
     double level;           /* uK-arcmin */
     sq_rng rng;
 } mm_noise;
-sq_status sq_mm_noise(sq_sim_mm *sim, int64_t field, int band, mm_noise *out);
+sq_status sq_mm_noise(sq_sim_mm *sim, int64_t field, int band, int stokes, int64_t split,
+                      mm_noise *out);
 void sq_mm_noise_clear(mm_noise *noise);
 
 sq_status sq_mm_load_beams(sq_sim_mm *sim);
@@ -104,5 +109,15 @@ sq_status sq_mm_place(sq_sim_mm *sim);
 sq_status sq_mm_own_grid(const sq_sim_mm *sim, int64_t field, sq_wcs **out);
 void sq_mm_to_flat(const sq_sim_mm *sim, int64_t field, double ra, double dec, double *x,
                    double *y);
+/* Position angle (from north through east) at a point of what is parallel, along the great circle,
+ * to north at the field's centre. */
+double sq_mm_meridian_angle(const sq_sim_mm *sim, int64_t field, double ra, double dec);
+
+/* The files of a field's maps, and a name of one of its files. */
+enum { MM_PATH = 4096 };
+void sq_mm_path(const char *folder, int64_t field, const char *rest, char out[MM_PATH]);
+int sq_mm_maps_are_there(const sq_sim_mm *sim, const char *folder, int64_t field);
+sq_status sq_mm_write_maps(sq_sim_mm *sim, int64_t field, const sq_mm_field *truth, mm_sky *sky,
+                           const char *folder);
 
 #endif

@@ -33,17 +33,16 @@ cleanup:
 }
 
 /* What 1/f noise has above white noise: N_l = n^2 (l_knee / l)^slope. */
-static sq_status draw_excess(sq_sim_mm *sim, int64_t field, int band, double level,
-                             double _Complex *modes, double *out)
+static sq_status draw_excess(sq_sim_mm *sim, uint64_t stream, double level, double knee,
+                             double slope, double _Complex *modes, double *out)
 {
     sq_status rc = SQ_OK;
     double *cl = NULL, arcmin = M_PI / 180 / 60;
-    double knee = sim->config.knee.value[band], slope = sim->config.slope.value[band];
     sq_rng rng;
     SQ_TRY(SQ_ALLOC(cl, sim->lmax + 1, "noise"));
     for (int l = 1; l <= sim->lmax; l++)
         cl[l] = pow(level * arcmin, 2) * pow(knee / l, slope);
-    sq_rng_init(&rng, (uint64_t)sim->config.seed, MM_EXCESS, mm_stream(field, band));
+    sq_rng_init(&rng, (uint64_t)sim->config.seed, MM_EXCESS, stream);
     SQ_TRY(sq_field_modes(sim->fft, &sim->flat, &rng, cl, sim->lmax, modes));
     modes[0] = 0;
     sq_fft_backward(sim->fft, modes, out);
@@ -52,19 +51,24 @@ cleanup:
     return rc;
 }
 
-sq_status sq_mm_noise(sq_sim_mm *sim, int64_t field, int band, mm_noise *out)
+sq_status sq_mm_noise(sq_sim_mm *sim, int64_t field, int band, int stokes, int64_t split,
+                      mm_noise *out)
 {
     sq_status rc = SQ_OK;
     const sq_sim_mm_config *c = &sim->config;
     double _Complex *modes = NULL;
-    *out = (mm_noise){.level = c->noise.value[band] * c->noise_factor};
-    sq_rng_init(&out->rng, (uint64_t)c->seed, MM_NOISE, mm_stream(field, band));
+    double factor = sqrt((double)c->splits * (stokes == MM_I ? 1 : 2));
+    double knee = (stokes == MM_I ? c->knee : c->polarisation_knee).value[band];
+    uint64_t stream = mm_stream(field, band + SQ_MM_BANDS * (stokes + MM_STOKES * split));
+    *out = (mm_noise){.level = c->noise.value[band] * c->noise_factor * factor};
+    sq_rng_init(&out->rng, (uint64_t)c->seed, MM_NOISE, stream);
     SQ_TRY(SQ_ALLOC(out->depth, sq_flat_pixels(&sim->flat), "noise"));
     SQ_TRY(SQ_ALLOC(modes, sq_flat_modes(&sim->flat), "noise"));
     SQ_TRY(draw_depth(sim, field, band, modes, out->depth));
-    if (c->knee.value[band] > 0 && out->level > 0) {
+    if (knee > 0 && out->level > 0) {
         SQ_TRY(SQ_ALLOC(out->excess, sq_flat_pixels(&sim->flat), "noise"));
-        SQ_TRY(draw_excess(sim, field, band, out->level, modes, out->excess));
+        SQ_TRY(
+            draw_excess(sim, stream, out->level, knee, c->slope.value[band], modes, out->excess));
     }
 cleanup:
     sq_free(modes);

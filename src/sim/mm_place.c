@@ -58,6 +58,15 @@ void sq_mm_to_flat(const sq_sim_mm *sim, int64_t field, double ra, double dec, d
     *y = 0.5 * (sim->flat.ny - 1) + v / side;
 }
 
+double sq_mm_meridian_angle(const sq_sim_mm *sim, int64_t field, double ra, double dec)
+{
+    /* One of Napier's analogies. */
+    double east = 0.5 * remainder(ra - sim->centre[2 * field], 360) * DEG;
+    double dec0 = sim->centre[2 * field + 1];
+    return 2 * atan2(sin(east) * sin(0.5 * (dec + dec0) * DEG),
+                     cos(east) * cos(0.5 * (dec - dec0) * DEG));
+}
+
 typedef struct extent {
     double left, right, low, high; /* deg; of right ascension from the centre, and of declination */
 } extent;

@@ -41,7 +41,7 @@ static inline void sky_open(sky *s, int side, double arcmin)
     for (int k = 0; k < SQ_FIDUCIAL_COUNT; k++)
         assert_int_equal(sq_fiducial_spectrum((sq_fiducial)k, SKY_LMAX, sky_cl[k]), SQ_OK);
     assert_int_equal(sq_fft_create(side, side, &s->fft), SQ_OK);
-    assert_int_equal(sq_cmb_fiducial(&s->work, &s->flat, &s->cmb), SQ_OK);
+    assert_int_equal(sq_cmb_from_file(&s->work, &s->flat, NULL, &s->cmb), SQ_OK);
     assert_int_equal(SQ_ALLOC(s->kappa, s->modes, "test"), SQ_OK);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(SQ_ALLOC(s->wide[i], sq_flat_modes(&s->work), "test"), SQ_OK);
@@ -62,17 +62,6 @@ static inline void sky_close(sky *s)
     sq_fft_destroy(s->fft);
 }
 
-/* kappa = L^2 phi / 2, in place. */
-static inline void sky_to_kappa(const sq_flat *flat, double _Complex *phi)
-{
-    int columns = flat->nx / 2 + 1;
-    for (int v = 0; v < flat->ny; v++) {
-        double y = 2 * M_PI * (v < flat->ny / 2 ? v : v - flat->ny) / (flat->ny * flat->dy);
-        for (int u = 0; u < columns; u++)
-            phi[v * columns + u] *= 0.5 * (y * y + pow(2 * M_PI * u / (flat->nx * flat->dx), 2));
-    }
-}
-
 /* A sky of amplitude A of the lensing power; nt and np in uK arcmin. */
 static inline void sky_draw(sky *s, uint64_t seed, double amplitude, double nt, double np)
 {
@@ -80,10 +69,7 @@ static inline void sky_draw(sky *s, uint64_t seed, double amplitude, double nt, 
     double side = s->flat.dx / ARCMIN;
     sq_rng_init(&rng, 77041, 1, seed);
     assert_int_equal(sq_cmb_draw(s->cmb, &rng, s->wide), SQ_OK);
-    sq_cmb_regrid(&s->work, s->wide[SQ_CMB_PHI], &s->flat, s->kappa);
-    sky_to_kappa(&s->flat, s->kappa);
-    for (int64_t k = 0; k < s->modes; k++)
-        s->kappa[k] *= sqrt(amplitude);
+    sq_cmb_kappa(s->cmb, amplitude, s->wide[SQ_CMB_PHI], s->kappa);
     assert_int_equal(sq_cmb_lens(s->cmb, amplitude, s->wide[SQ_CMB_PHI], s->wide[SQ_CMB_T],
                                  s->wide[SQ_CMB_E], NULL, s->field[0], s->field[1], s->field[2]),
                      SQ_OK);

@@ -59,7 +59,7 @@ static void compare_exact(double pixel, double error[3])
     double _Complex *m[3], *out[3], *q = modes_of(&flat), *u = modes_of(&flat);
     double _Complex *wide = modes_of(&fine);
     static double gx[EXACT * EXACT], gy[EXACT * EXACT], map[EXACT * EXACT];
-    assert_int_equal(sq_cmb_fiducial(&flat, &flat, &cmb), SQ_OK);
+    assert_int_equal(sq_cmb_from_file(&flat, &flat, NULL, &cmb), SQ_OK);
     assert_int_equal(sq_fft_create(EXACT, EXACT, &fft), SQ_OK);
     for (int i = 0; i < 3; i++) {
         m[i] = modes_of(&flat);
@@ -130,7 +130,7 @@ static void test_power(void **state)
     int64_t count[BINS];
     sq_cmb *cmb;
     double _Complex *m[3], *out[3];
-    assert_int_equal(sq_cmb_fiducial(&flat, &flat, &cmb), SQ_OK);
+    assert_int_equal(sq_cmb_from_file(&flat, &flat, NULL, &cmb), SQ_OK);
     for (int i = 0; i < 3; i++) {
         m[i] = modes_of(&flat);
         out[i] = modes_of(&flat);
@@ -196,8 +196,8 @@ static void test_streams(void **state)
     double _Complex *x = modes_of(&fine), *y = modes_of(&work), *z = modes_of(&coarse);
     for (int i = 0; i < 3; i++)
         m[i] = modes_of(&work);
-    assert_int_equal(sq_cmb_fiducial(&work, &fine, &a), SQ_OK);
-    assert_int_equal(sq_cmb_fiducial(&work, &work, &b), SQ_OK);
+    assert_int_equal(sq_cmb_from_file(&work, &fine, NULL, &a), SQ_OK);
+    assert_int_equal(sq_cmb_from_file(&work, &work, NULL, &b), SQ_OK);
     draw(a, 1, m);
     draw(b, 1, n);
     assert_memory_equal(m[0], n[0], (size_t)sq_flat_modes(&work) * sizeof *m[0]);
@@ -225,7 +225,7 @@ static void test_streams(void **state)
     assert_true(wrong < 1e-20 * all);
     sq_flat other = grid(96, 1.3);
     sq_cmb *refused;
-    assert_int_equal(sq_cmb_fiducial(&work, &other, &refused), SQ_ERR_USAGE);
+    assert_int_equal(sq_cmb_from_file(&work, &other, NULL, &refused), SQ_ERR_USAGE);
     for (int i = 0; i < 3; i++) {
         free(m[i]);
         free(n[i]);

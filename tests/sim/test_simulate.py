@@ -117,7 +117,7 @@ def help_names_every_key():
     optical, mm, cmb = (keys_of("src/" + f) for f in ("sim/config.c", "sim/mm.c", "lensing/training.c"))
     assert len(optical) > 30 and "beam_files" in mm and "projection" in mm
     for key in set(optical + cmb + [k for k in mm if k in text]):
-        assert text.count(" %s:" % key) == 2 * (key in optical) + (key in mm) + (key in cmb), key
+        assert text.count(" %s:" % key) == 2 * (key in optical) + 2 * (key in mm) + (key in cmb), key
 
 
 def mm_survey(work):

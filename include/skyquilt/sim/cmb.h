@@ -31,8 +31,9 @@ enum { SQ_CMB_T, SQ_CMB_E, SQ_CMB_PHI, SQ_CMB_FIELDS };
 /* The spectra are copied. SQ_ERR_USAGE for grids of different area. */
 sq_status sq_cmb_create(const sq_flat *work, const sq_flat *out, const sq_cmb_spectra *spectra,
                         sq_cmb **cmb);
-/* The same of the fiducial spectra (sim/spectra.h), whose phi is independent of T and E. */
-sq_status sq_cmb_fiducial(const sq_flat *work, const sq_flat *out, sq_cmb **cmb);
+/* The same of CAMB's lenspotentialCls in a file, or of the fiducial spectra (sim/spectra.h) when the
+ * path is NULL or ""; phi is independent of T and E. */
+sq_status sq_cmb_from_file(const sq_flat *work, const sq_flat *out, const char *path, sq_cmb **cmb);
 void sq_cmb_destroy(sq_cmb *cmb);
 
 /* Unlensed T and E and phi, modes of the working grid; each may be NULL when its power is not
@@ -44,6 +45,9 @@ sq_status sq_cmb_lens(sq_cmb *cmb, double amplitude, const double _Complex *phi,
                       const double _Complex *t, const double _Complex *e, const double _Complex *b,
                       double _Complex *lensed_t, double _Complex *lensed_q,
                       double _Complex *lensed_u);
+/* The convergence of sqrt(amplitude) phi, L^2 phi / 2: modes of the output grid. */
+void sq_cmb_kappa(const sq_cmb *cmb, double amplitude, const double _Complex *phi,
+                  double _Complex *kappa);
 /* Modes of a map on one grid as those of another of the same area: higher ones are dropped, missing
  * ones 0, and so are, unless the grids are the same, those of the smaller one's Nyquist frequency.
  */

@@ -1,4 +1,5 @@
-/* The mm sky: fields of sky at a few frequencies with the thermal SZ clusters in them, and truth.
+/* The mm sky: fields of sky at a few frequencies with the thermal SZ clusters in them, or of the
+ * polarised CMB for lensing, and truth.
  *
  * A survey is a number of square fields, each a periodic flat (ZEA) grid of its own, drawn from
  * (seed, field) alone, so that any rank can make any field. In a field:
@@ -6,14 +7,16 @@
  *    comoving shells (linear power, Limber; Tinker 2010 bias);
  *  - their tSZ, Arnaud 2010 or Battaglia 2012, with lognormal scatter, ellipticity and a second
  *    clump in some; their kSZ, a beta model of gas with random linear velocities;
- *  - CMB of the fiducial spectra: a Gaussian realisation of unlensed power deflected by one of the
- *    potential (sim/cmb.h), or a Gaussian field of lensed power;
+ *  - CMB of the fiducial spectra or of a file's: a Gaussian realisation of unlensed power deflected
+ *    by one of the potential (sim/cmb.h), or a Gaussian field of lensed power; with `polarisation`
+ *    Q and U of it and of radio sources, and the true kappa;
  *  - dust of star-forming galaxies, Poisson and clustered, one spectrum, Gaussian; diffuse kSZ
  *    (levels of George et al. 2015, ApJ 799, 177);
  *  - radio sources above radio_min at 150 GHz, counts as Tucci et al. 2011 (A&A 533, A57) C2Ex,
  * with scatter in spectral index, part of them in clusters; below it Gaussian;
  *  - beams, Gaussian or read from files, the window of square pixels or none, white noise of uneven
- *    depth and 1/f noise N_l = n^2 (1 + (l_knee / l)^slope).
+ *    depth and 1/f noise N_l = n^2 (1 + (l_knee / l)^slope), in Q and U sqrt 2 times that of I, in
+ *    each of n splits sqrt n times.
  * Maps in uK CMB, y without unit, masses in Msun, x and y 0-based pixels of the field. Files:
  * fields stand apart on the sky, in one of four projections. Local. */
 #ifndef SQ_SIM_MM_H
@@ -34,10 +37,11 @@ typedef enum sq_mm_projection { SQ_MM_ZEA, SQ_MM_TAN, SQ_MM_CAR, SQ_MM_CEA } sq_
 /* Where the weights of a map are: a plane of its file, a file of their own, hits in a file. */
 typedef enum sq_mm_weights { SQ_MM_PLANE, SQ_MM_FILE, SQ_MM_HITS, SQ_MM_NO_WEIGHTS } sq_mm_weights;
 typedef enum sq_mm_cmb { SQ_MM_DEFLECTED, SQ_MM_GAUSSIAN } sq_mm_cmb;
+typedef enum sq_mm_preset { SQ_MM_CLUSTERS, SQ_MM_LENSING } sq_mm_preset; /* mm, cmb */
 
 /* The keys of SKY.yaml: see sq_sim_mm_fields. */
 typedef struct sq_sim_mm_config {
-    int preset;                                    /* the only one */
+    int preset;                                    /* sq_mm_preset */
     int64_t seed, fields, side;                    /* side in pixels */
     double pixel;                                  /* arcmin */
     sq_config_reals ghz, fwhm, noise, knee, slope; /* one value a band; GHz, arcmin, uK-arcmin */
@@ -56,6 +60,11 @@ typedef struct sq_sim_mm_config {
     bool window;                /* of square pixels */
     sq_config_texts beam_files; /* of each band: b_l; none, or "": Gaussian */
     int lensing;                /* sq_mm_cmb */
+    char *spectra;              /* CAMB's lenspotentialCls of the CMB; "": the fiducial set */
+    double amplitude;           /* of the lensing power, over that of the spectra */
+    bool polarisation;          /* of files: planes Q and U, and kappa */
+    sq_config_reals polarisation_knee; /* as knee, for Q and U */
+    double source_polarisation;        /* rms fraction */
     /* Of files. */
     double ra, dec, gap; /* of the centre of field 0; between the fields' circles; deg */
     int projection;      /* sq_mm_projection */
@@ -63,12 +72,18 @@ typedef struct sq_sim_mm_config {
     int beam_format;     /* 0: b_l, 1: radial profile */
     int unit;            /* 0: uK, 1: K */
     double catalogue;    /* mJy at 150 GHz: sources above it in sources.fits; 0: none */
+    int64_t splits;      /* maps of the same sky with noise of their own */
+    double holes;        /* masked discs per square degree, besides those of the catalogue */
+    double hole_radius;  /* arcmin; 0: no masks */
 } sq_sim_mm_config;
 
 extern const sq_config_field sq_sim_mm_fields[];
-/* A preset mm: 95, 150, 220 GHz; 1.7, 1.2, 1.0 arcmin; 2.8, 2.6, 6.6 uK-arcmin; 10 deg fields at
+/* The preset mm: 95, 150, 220 GHz; 1.7, 1.2, 1.0 arcmin; 2.8, 2.6, 6.6 uK-arcmin; 10 deg fields at
  * 0.5 arcmin. */
 void sq_sim_mm_defaults(sq_sim_mm_config *config);
+/* The preset cmb: 150 GHz, 1.4 arcmin, 6 uK-arcmin, 20 deg fields at 1 arcmin, polarised CMB alone:
+ * no halos or sources unless tsz, velocity or radio is given. */
+void sq_sim_mm_lensing_defaults(sq_sim_mm_config *config);
 
 typedef struct sq_mm_halo {
     double x, y, z;
@@ -85,7 +100,7 @@ typedef struct sq_mm_source {
 typedef struct sq_mm_field {
     int nband;
     sq_flat flat;
-    float *map[SQ_MM_BANDS];  /* [side * side] uK */
+    float *map[SQ_MM_BANDS];  /* [side * side] uK, I */
     float *ivar[SQ_MM_BANDS]; /* uK^-2 of white noise in a pixel */
     sq_mm_halo *halo;
     int64_t nhalo; /* heaviest first */
@@ -106,7 +121,11 @@ void sq_sim_mm_destroy(sq_sim_mm *sim);
 const sq_cosmology *sq_sim_mm_cosmology(const sq_sim_mm *sim);
 
 /* Files. Each is complete under its final name: in `folder`
- *   field-NNN-BAND.fits   planes I (uK or K) and ivar, or field-NNN-BAND-ivar.fits, -hits.fits
+ *   field-NNN-BAND.fits   planes I, or I, Q, U (uK or K; IAU, about north), and ivar of I, or
+ *                         field-NNN-BAND-ivar.fits, -hits.fits; with splits
+ *                         field-NNN-BAND-splitK.fits, K = 0 .. splits - 1
+ *   field-NNN-kappa.fits  with polarisation: the true convergence
+ *   field-NNN-mask.fits   with a hole_radius: 0 in holes and at sources of the catalogue, else 1
  *   field-NNN-truth.h5    halos/ and sources/: one-dimensional columns
  *   beam-BAND.txt         "l b_l", or "arcmin value" of the radial profile
  *   sources.fits          ra, dec, flux of the bright sources of all fields
