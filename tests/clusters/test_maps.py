@@ -1,8 +1,8 @@
-"""The clusters probe through the whole program, on one sky in two projections: clusters come back with their y0.
+"""The clusters probe through the whole program, on one sky in several maps: clusters come back with their y0.
 
-Clusters of known y0 and theta500 stand in band-limited noise and CMB on a fine plane, from which maps in ZEA and CAR
-are sampled across ra 0. The profiles are integrated here. Checked: every cluster is found once, with its
-y0, theta500 and position.
+Clusters of known y0 and theta500 stand in band-limited noise and CMB on a fine plane, from which maps in ZEA, CAR and
+HEALPix, RING and NESTED, are sampled across ra 0. The profiles are integrated here. Checked: every cluster is found once, with
+its y0, theta500 and position, whatever the map; and that maps of hits and of inverse variance say the same.
 
 Usage: test_maps.py   (environment: SQ_PROGRAM)
 """
@@ -133,6 +133,54 @@ def flat_files(folder, name, projection, sky, centre, flip=-1, n=580):
         fits.writeto(os.path.join(folder, f"{name}-{ghz}.fits"), m, h, overwrite=True)
 
 
+def healpix_places(nside):
+    """Pixels of the face around ra 0 on the equator that lie near the field: ra, dec, and numbers RING and NESTED
+    (Gorski et al. 2005, ApJ 622, 759)."""
+    # Along the face's diagonals: sum is south to north, difference west to east.
+    z0, phi0 = np.sin(np.radians(CENTRE[1])), np.radians(CENTRE[0])
+    total = int((z0 * 1.5 + 1) * nside)
+    x, y = np.meshgrid(np.arange(total // 2 - nside // 8, total // 2 + nside // 8), np.arange(
+        total // 2 - nside // 8, total // 2 + nside // 8), indexing="ij")
+    x, y = x.ravel() + int(phi0 * 2 / np.pi * nside), y.ravel()
+    ring = 3 * nside - x - y - 1
+    z, shift = (2 * nside - ring) * 2 / (3 * nside), (ring - nside) & 1
+    j = (x - y + 1 + shift) // 2
+    j = np.where(j < 1, j + 4 * nside, j)
+    ra, dec = np.degrees((j - (shift + 1) / 2) * np.pi / 2 / nside), np.degrees(np.arcsin(z))
+
+    def spread(v):
+        return sum(((v >> bit) & 1) << (2 * bit) for bit in range(14))
+    return ra, dec, 2 * nside * (nside - 1) + (ring - nside) * 4 * nside + j - 1, 4 * nside * nside + spread(x) + 2 * spread(y)
+
+
+def healpix_files(folder, sky, nside=8192):
+    """Partial maps: `ring` of temperature alone, `nest` of temperature and hits, its rows in another order."""
+    ra, dec, ring, nest = healpix_places(nside)
+    sampled = sample(sky, ra, dec, CENTRE)
+    keep = np.isfinite(sampled[0])
+    for order, pixel, rows in (("ring", ring, np.argsort(ring)), ("nest", nest, np.argsort(-nest))):
+        rows = rows[keep[rows]]
+        for ghz, m in zip(GHZ, sampled):
+            columns = [fits.Column("PIXEL", "K", array=pixel[rows]), fits.Column("TEMPERATURE", "E", unit="uK", array=m[rows])]
+            if order == "nest":
+                columns.append(fits.Column("N_OBS", "E", unit="counts", array=np.full(len(rows), 16)))
+            table = fits.BinTableHDU.from_columns(columns)
+            table.header.update(PIXTYPE="HEALPIX", ORDERING="RING" if order == "ring" else "NESTED", NSIDE=nside, COORDSYS="C",
+                                INDXSCHM="EXPLICIT")
+            table.writeto(os.path.join(folder, f"{order}-{ghz}.fits"))
+
+
+def weight_files(folder, n=580):
+    """Depth that doubles over the map, as inverse variance (uK^-2, pixels of 0.5') and as hits."""
+    for ghz, noise in zip(GHZ, NOISE):
+        with fits.open(os.path.join(folder, f"zea-{ghz}.fits")) as hdus:
+            header = hdus[0].header
+        hits = 10 * (1 + np.arange(n) / n) * np.ones((n, 1))
+        for name, unit, plane in (("hits", "counts", hits), ("ivar", "uK^-2", hits / 16 * (0.5 / noise) ** 2)):
+            header["BUNIT"] = unit
+            fits.writeto(os.path.join(folder, f"{name}-{ghz}.fits"), plane.astype("f4"), header)
+
+
 def configure(folder, name, maps=None, **more):
     keys = dict(ghz=list(GHZ), maps=[f"{maps or name}-{g}.fits" for g in GHZ], fwhm=list(FWHM), noise=list(NOISE),
                 pixel_window="false", lmax=14000, scales=list(SCALES), map_pixel=4, min_snr=5)
@@ -181,14 +229,40 @@ def check_truth(found, rows, centre, name):
     return at
 
 
+def check_weights(folder):
+    """Hits, with the noise of one, and inverse variances give the same release, whose noise follows them."""
+    weight_files(folder)
+    one_hit = [4 * n for n in NOISE]
+    quick = dict(scales=[2, 4], iterations=0, deproject="false")
+    run(configure(folder, "as-hits", "zea", weights=[f"hits-{g}.fits" for g in GHZ], noise=one_hit, **quick))
+    run(configure(folder, "as-ivar", "zea", weights=[f"ivar-{g}.fits" for g in GHZ], noise=None, **quick))
+    hits, ivar = read(folder, "as-hits"), read(folder, "as-ivar")
+    assert len(hits["ra"]) == len(ivar["ra"]) > 20
+    for key in ("ra", "dec", "snr", "y0", "theta500", "noise"):
+        np.testing.assert_allclose(hits[key], ivar[key], rtol=1e-4, err_msg=key)
+    east = to_plane(hits["ra"], hits["dec"], CENTRE)[0]
+    slope = np.polyfit(east, hits["noise"], 1)[0] * 290        # over the map, whose columns go to the west
+    print(f"hits: {len(hits['ra'])} candidates, noise {hits['noise'].min():.3f} to {hits['noise'].max():.3f}")
+    assert 0.01 < slope < 0.1     # most of the noise is the CMB's
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         sky, rows = make_sky(np.random.default_rng(11))
         flat_files(folder, "zea", "ZEA", sky, CENTRE)
         flat_files(folder, "car", "CAR", sky, CENTRE, flip=1)
-        for name in ("zea", "car"):
-            run(configure(folder, name))
-            check_truth(read(folder, name), rows, CENTRE, name)
+        healpix_files(folder, sky)
+        own = {"nest": {"noise": [4 * n for n in NOISE]}}
+        first = None
+        for name in ("zea", "car", "ring", "nest"):
+            run(configure(folder, name, **own.get(name, {})))
+            found = read(folder, name)
+            at = check_truth(found, rows, CENTRE, name)
+            first = found["snr"][at] if first is None else first
+            apart = found["snr"][at] / first - 1
+            print(f"{name}: S/N over that of zea {np.mean(apart):+.4f} +- {np.std(apart):.4f}", flush=True)
+            assert abs(np.mean(apart)) < 0.03 and np.std(apart) < 0.03, name
+        check_weights(folder)
 
 
 if __name__ == "__main__":
