@@ -85,10 +85,11 @@ typedef struct lensing_patch_facts {
     int out_of_domain; /* of the network */
 } lensing_patch_facts;
 sq_status lensing_patch_describe(lensing_patch *patch, lensing_patch_facts *out);
-/* N0 by index of field (NaN where there is no formula) and of the iterated expectation, by bins:
- * n0[fields * bins], iterated[bins]; modes[bins]: independent modes in the window; signal[bins]. */
-sq_status lensing_patch_noise(lensing_patch *patch, double *n0, double *iterated, double *modes,
-                              double *signal);
+/* N0 and N1 by index of field (NaN where there is no formula) and of the iterated expectation, by
+ * bins: n0, n1[fields * bins], iterated[bins]; modes[bins]: independent modes in the window;
+ * signal[bins]. */
+sq_status lensing_patch_noise(lensing_patch *patch, double *n0, double *n1, double *iterated,
+                              double *modes, double *signal);
 /* Powers of quadratic autos from 4 or more splits, without noise bias: power[fields * bins], NaN
  * where there is none. */
 sq_status lensing_patch_split_power(lensing_patch *patch, const lensing_input *input,

@@ -4,7 +4,10 @@
 #include "base/mem.h"
 #include "fourier/window.h"
 #include "lensing/iterative.h"
+#include "lensing/n1.h"
 #include "lensing/patch_internal.h"
+
+static const double N1_STEP = 60; /* of the grid of l in N1: a finer one changes it by 1% */
 
 /* Modes of a field under the window. */
 static void apply_window(lensing_patch *p, const double _Complex *field, double _Complex *out)
@@ -181,8 +184,20 @@ static sq_status iterate(lensing_patch *p, double *n0, double *even)
     return rc;
 }
 
-sq_status lensing_patch_noise(lensing_patch *p, double *n0, double *iterated, double *modes,
-                              double *signal)
+/* N1 of estimators together, in the middle of the bins. */
+static sq_status bin_n1(const lensing_patch *p, unsigned kinds, double *out)
+{
+    const lensing_settings *s = p->setup.settings;
+    const lensing_pairs *pairs = p->setup.pairs;
+    double L[LENSING_BINS];
+    for (int b = 0; b < pairs->bins; b++)
+        L[b] = 0.5 * (pairs->edges[b] + pairs->edges[b + 1]);
+    return sq_n1(&p->spectra, (int)s->lmin, (int)s->lmax, kinds, p->setup.theory->phi, N1_STEP,
+                 pairs->bins, L, out);
+}
+
+sq_status lensing_patch_noise(lensing_patch *p, double *n0, double *n1, double *iterated,
+                              double *modes, double *signal)
 {
     sq_status rc = SQ_OK;
     const lensing_pairs *pairs = p->setup.pairs;
@@ -194,15 +209,18 @@ sq_status lensing_patch_noise(lensing_patch *p, double *n0, double *iterated, do
     for (int f = 0; f < pairs->fields; f++) {
         int code = pairs->field[f];
         for (int b = 0; b < pairs->bins; b++)
-            n0[f * pairs->bins + b] = NAN;
+            n0[f * pairs->bins + b] = n1[f * pairs->bins + b] = NAN;
         if (code < SQ_QE_COUNT)
             SQ_TRY(sq_quadratic_n0(p->q, (sq_qe)code, noise));
         else if (code == LENSING_MV && p->polarised)
             SQ_TRY(sq_quadratic_combined_n0(p->q, p->kinds, te, noise));
         else if (code == LENSING_MV)
             SQ_TRY(sq_quadratic_n0(p->q, SQ_QE_TT, noise));
-        if (code <= LENSING_MV)
-            bin_noise(p, noise, n0 + (int64_t)f * pairs->bins);
+        if (code > LENSING_MV)
+            continue;
+        bin_noise(p, noise, n0 + (int64_t)f * pairs->bins);
+        SQ_TRY(
+            bin_n1(p, code == LENSING_MV ? p->kinds : 1u << code, n1 + (int64_t)f * pairs->bins));
     }
     for (int b = 0; b < pairs->bins; b++)
         iterated[b] = NAN;

@@ -7,6 +7,7 @@
 #include "fourier/interpolate.h"
 #include "lensing/bins.h"
 #include "lensing/survey.h"
+#include "lensing/training.h"
 
 static const double LEAST_TRANSFER = 0.05;
 
@@ -20,7 +21,7 @@ typedef struct work {
     int64_t modes;
     double _Complex *mean[2][LENSING_FIELDS]; /* data less the mean field of either half */
     double *power, *mean_power;               /* [pairs * bins] */
-    double *n0, *split;                       /* [fields * bins] */
+    double *n0, *n1, *split;                  /* [fields * bins] */
     double iterated[LENSING_BINS], count[LENSING_BINS], signal[LENSING_BINS];
     double transfer[LENSING_FIELDS][LENSING_BINS], rho[LENSING_FIELDS][LENSING_BINS];
     bandpower_row *row;
@@ -32,8 +33,8 @@ static void drop(work *w)
         sq_free(w->mean[0][f]);
         sq_free(w->mean[1][f]);
     }
-    double *all[] = {w->power, w->mean_power, w->n0, w->split};
-    for (int i = 0; i < 4; i++)
+    double *all[] = {w->power, w->mean_power, w->n0, w->n1, w->split};
+    for (int i = 0; i < 5; i++)
         sq_free(all[i]);
     sq_free(w->row);
     lensing_statistics_free(&w->stats);
@@ -125,6 +126,7 @@ static void fill_row(work *w, int k, int pair, int bin)
                          .transfer_b = curl ? 0 : tb,
                          .signal = curl ? 0 : w->signal[bin],
                          .n0 = both ? w->n0[a * p->bins + bin] : NAN,
+                         .n1_theory = both ? w->n1[a * p->bins + bin] : NAN,
                          .rho = both ? w->rho[a][bin] : NAN};
     r->noise = quadratic ? w->stats.noise_data[at] - w->stats.noise_sims[at] : rest;
     r->n1 = quadratic ? rest - w->stats.noise_sims[at] : 0;
@@ -197,6 +199,35 @@ static int test_curl(const work *w, patch_row *row)
     return z > 3.1;
 }
 
+/* Lensing power of the patch by the first method of the list that is in use, over that of the
+ * spectra; unbiased bandpowers, weighted by their scatter. */
+static void find_amplitude(const work *w, patch_row *row)
+{
+    static const int preferred[] = {LENSING_MV, SQ_QE_EB, SQ_QE_EE, SQ_QE_TE, SQ_QE_TT, SQ_QE_TB};
+    int index[LENSING_PAIRS], n = lensing_data_pairs(w->pairs, index), bins = w->pairs->bins, i = 0;
+    double cross = 0, own = 0;
+    while (i < SQ_QE_COUNT && lensing_pairs_find(w->pairs, preferred[i], preferred[i]) < 0)
+        i++;
+    for (int k = 0; k < n * bins; k++) {
+        const bandpower_row *r = &w->row[k];
+        if (index[k / bins] != lensing_pairs_find(w->pairs, preferred[i], preferred[i]) ||
+            !(r->error > 0) || !isfinite(r->kappa))
+            continue;
+        cross += r->kappa * r->signal / (r->error * r->error);
+        own += r->signal * r->signal / (r->error * r->error);
+    }
+    row->amplitude = own > 0 ? cross / own : NAN;
+    row->amplitude_error = own > 0 ? 1 / sqrt(own) : NAN;
+}
+
+/* By two sigma. */
+static int strange_amplitude(const work *w, const patch_row *row)
+{
+    return lensing_pairs_find(w->pairs, LENSING_NETWORK, LENSING_NETWORK) >= 0 &&
+           (row->amplitude + 2 * row->amplitude_error < sq_lensing_amplitudes[0] ||
+            row->amplitude - 2 * row->amplitude_error > sq_lensing_amplitudes[1]);
+}
+
 static int unlike(double ratio)
 {
     return isfinite(ratio) && !(ratio > 0.5 && ratio < 2);
@@ -239,8 +270,14 @@ static sq_status write_patch(const work *w, const lensing_input *in, sq_product 
                      .bb_flipped = f->bb_flipped,
                      .te_flipped = f->te_flipped,
                      .curl_chi2 = NAN,
-                     .scatter = f->scatter};
+                     .scatter = f->scatter,
+                     .amplitude = NAN,
+                     .amplitude_error = NAN};
     row.flags = find_flags(f);
+    if (w->row)
+        find_amplitude(w, &row);
+    if (strange_amplitude(w, &row))
+        row.flags = (int)row.flags | LENSING_OUT_OF_DOMAIN;
     if (w->row && test_curl(w, &row))
         row.flags = (int)row.flags | LENSING_CURL_POWER;
     return lensing_rows_write(TABLE_PATCHES, 1, &row, product);
@@ -263,6 +300,8 @@ sq_status lensing_reconstruct_empty(const lensing_input *in, const sq_patch *pla
                      .te_flipped = NAN,
                      .curl_chi2 = NAN,
                      .scatter = NAN,
+                     .amplitude = NAN,
+                     .amplitude_error = NAN,
                      .flags = LENSING_EMPTY};
     return lensing_rows_write(TABLE_PATCHES, 1, &row, product);
 }
@@ -350,8 +389,9 @@ sq_status lensing_reconstruct(const lensing_reconstruction *r, lensing_patch *pa
         SQ_TRY(SQ_ALLOC(w.power, powers, "powers"));
         SQ_TRY(SQ_ALLOC(w.mean_power, powers, "powers"));
         SQ_TRY(SQ_ALLOC(w.n0, values, "noise"));
+        SQ_TRY(SQ_ALLOC(w.n1, values, "noise"));
         SQ_TRY(SQ_ALLOC(w.split, values, "powers"));
-        SQ_TRY(lensing_patch_noise(patch, w.n0, w.iterated, w.count, w.signal));
+        SQ_TRY(lensing_patch_noise(patch, w.n0, w.n1, w.iterated, w.count, w.signal));
         SQ_TRY(mean_field_powers(&w));
         find_transfers(&w);
         SQ_TRY(lensing_patch_split_power(patch, in, w.split));

@@ -29,10 +29,14 @@ static const sq_column patch_columns[] = {
     {"curl_dof", SQ_I32, "", "stat.fit.dof", "bandpowers in it", 0},
     {"network_scatter", SQ_F64, "", "stat.stdev",
      "rms of the networks of the ensemble about their mean, over what the base leaves", 0},
+    {"lensing_ratio", SQ_F64, "", "stat.fit.param",
+     "lensing power of the patch over that of the spectra, by mv or the last estimator in use", 0},
+    {"lensing_ratio_err", SQ_F64, "", "stat.error", "its scatter in simulations", 0},
     {"flags", SQ_I32, "", "meta.code",
      "1: no usable data, 2: U seems to have the other sign, 4: TE has the wrong sign, 8: power of "
      "the map is not that of spectra, beam and noise (unit, D_l for C_l, noise), 16: curl above "
-     "noise (p < 0.001), 32: out of the network's domain",
+     "noise (p < 0.001), 32: noise, beam or, by 2 sigma, lensing power are "
+     "beyond those of the network's training",
      0}};
 
 static const sq_column bandpower_columns[] = {
@@ -61,6 +65,7 @@ static const sq_column bandpower_columns[] = {
      0},
     {"signal", SQ_F64, "sr", "", "C_L of kappa of the spectra", 0},
     {"n0", SQ_F64, "sr", "stat.variance", "N0 of the whole sky with the patch's median noise", 0},
+    {"n1_theory", SQ_F64, "sr", "stat.variance", "N1 of the same, for n1, which has scatter", 0},
     {"rho", SQ_F64, "", "stat.correlation", "with the truth, in simulations", 0},
     {"snr", SQ_F64, "", "stat.snr", "S/N of the lensing power: sqrt(modes rho^4 / 2)", 0},
     {"snr_mv", SQ_F64, "", "", "snr over that of mv", 0},

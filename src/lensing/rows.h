@@ -21,19 +21,19 @@ enum lensing_flag {
     LENSING_TE_SIGN = 4,       /* TE has not the sign that the spectra have */
     LENSING_SPECTRUM = 8,      /* the power of the map is not that of spectra, beam and noise */
     LENSING_CURL_POWER = 16,   /* the curl's power is not that of noise */
-    LENSING_OUT_OF_DOMAIN = 32 /* of the network */
+    LENSING_OUT_OF_DOMAIN = 32 /* noise, beam or amplitude beyond those of the network's training */
 };
 
 typedef struct patch_row {
     double ra, dec, area, held, noise_t, noise_p, iterations, residual;
     double tt_ratio, ee_ratio, bb_ratio, te_ratio, bb_flipped, te_flipped;
-    double curl_chi2, curl_dof, scatter, flags;
+    double curl_chi2, curl_dof, scatter, amplitude, amplitude_error, flags;
 } patch_row;
 
 typedef struct bandpower_row {
     double ra, dec, method_a, method_b, l_min, l_max, modes, area;
     double power, noise, noise_sims, n1, mean_field, transfer_a, transfer_b;
-    double kappa, error, split, signal, n0, rho, snr, snr_mv, snr_iterated;
+    double kappa, error, split, signal, n0, n1_theory, rho, snr, snr_mv, snr_iterated;
 } bandpower_row;
 
 typedef struct survey_row {

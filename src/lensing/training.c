@@ -22,6 +22,7 @@ enum {
     STEPS = 16,
     PIXELS_MOST = 4096
 };
+const double sq_lensing_amplitudes[2] = {0.7, 1.3};
 static const double ARCMIN = M_PI / 180 / 60;
 
 static const char *const presets[] = {"cmb", NULL};
@@ -186,7 +187,8 @@ static double amplitude_of(const writer *w, int64_t sample)
     if (w->options->fixed)
         return w->config->amplitude;
     sq_rng_init(&rng, (uint64_t)w->config->seed, DOMAIN_AMPLITUDE, (uint64_t)sample);
-    double vary = sq_rng_uniform(&rng), drawn = sq_rng_range(&rng, 0.7, 1.3);
+    double vary = sq_rng_uniform(&rng),
+           drawn = sq_rng_range(&rng, sq_lensing_amplitudes[0], sq_lensing_amplitudes[1]);
     return vary < 0.5 ? 1 : drawn;
 }
 

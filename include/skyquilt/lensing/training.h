@@ -27,6 +27,8 @@
 
 enum { SQ_LENSING_GROUP = 64 };
 
+extern const double sq_lensing_amplitudes[2]; /* least and greatest lensing power A of a sample */
+
 /* The keys of SKY.yaml. */
 typedef struct sq_lensing_sky_config {
     int preset; /* the only one: cmb */
