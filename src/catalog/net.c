@@ -116,11 +116,14 @@ sq_status sq_catalog_net_read(const sq_model *model, const char *path, sq_catalo
     SQ_TRY(sq_metadata_integer(model, path, "tile", 2, 16, &net->tile));
     SQ_TRY(sq_metadata_integer(model, path, "multiple", 2 * net->tile, 1024, &net->multiple));
     SQ_TRY(sq_metadata_integer(model, path, "slots", SQ_CATALOG_SLOTS, SQ_CATALOG_SLOTS, &slots));
-    SQ_TRY(sq_metadata_integer(model, path, "planes", SQ_PLANES_PER_BAND, SQ_PLANES_PER_BAND, &planes));
-    SQ_TRY(sq_metadata_integer(model, path, "context", 3 + 4 * SQ_CATALOG_SLOTS, 1024, &net->context));
+    SQ_TRY(sq_metadata_integer(model, path, "planes", SQ_PLANES_PER_BAND, SQ_PLANES_PER_BAND,
+                               &planes));
+    SQ_TRY(
+        sq_metadata_integer(model, path, "context", 3 + 4 * SQ_CATALOG_SLOTS, 1024, &net->context));
     int least = 6 + 2 * SQ_CATALOG_SHAPES + net->nband + net->nband * (net->nband + 1) / 2;
     SQ_TRY(sq_metadata_integer(model, path, "slot_size", least, 1024, &net->slot));
-    SQ_TRY(sq_metadata_integer(model, path, "head", 3 + SQ_CATALOG_SLOTS * net->slot, 4096, &net->head));
+    SQ_TRY(sq_metadata_integer(model, path, "head", 3 + SQ_CATALOG_SLOTS * net->slot, 4096,
+                               &net->head));
     SQ_TRY(sq_metadata_integer(model, path, "core", net->multiple, 8192, &net->core));
     SQ_TRY(sq_metadata_integer(model, path, "halo", 0, 1024, &net->halo));
     SQ_TRY(sq_metadata_real(model, path, "limit", 0, 40, &net->limit));

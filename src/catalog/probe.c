@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "catalog/counts.h"
+#include "catalog/domain.h"
 #include "catalog/inputs.h"
 #include "catalog/rows.h"
 
@@ -38,6 +39,10 @@ typedef struct catalog_probe {
     sq_catalog_rows *rows[SQ_CATALOG_TABLES];
     sq_catalog_table table[SQ_CATALOG_TABLES];
     sq_catalog_counter *counter;
+    sq_domain *domain;
+    int block, blocks; /* squares of the core whose distance from the domain is measured */
+    float *work;
+    double *ood;     /* [blocks][blocks] */
     sq_model *model; /* outlives the engine */
     sq_engine *engine;
     sq_inputs *inputs;
@@ -89,6 +94,9 @@ static void destroy(void *self)
     for (int t = 0; t < SQ_CATALOG_TABLES; t++)
         sq_catalog_rows_destroy(p->rows[t]);
     sq_catalog_counter_destroy(p->counter);
+    sq_domain_destroy(p->domain);
+    sq_free(p->work);
+    sq_free(p->ood);
     sq_engine_destroy(p->engine);
     sq_model_destroy(p->model);
     sq_inputs_destroy(p->inputs);
@@ -131,6 +139,9 @@ static sq_status create(const void *config, const sq_probe_setup *setup, void **
     p->halo = setup->halo >= 0 ? setup->halo : p->net.halo;
     p->side = p->core + 2 * p->halo;
     SQ_TRY(check_setup(setup, p));
+    SQ_TRY(sq_domain_read(p->model, p->file.path, p->net.nband, &p->domain));
+    p->block = p->core < SQ_DOMAIN_BLOCK ? p->core : SQ_DOMAIN_BLOCK;
+    p->blocks = (p->core + p->block - 1) / p->block;
     SQ_TRY(add_table(p, SQ_CATALOG_SOURCES));
     if (p->config.nside)
         SQ_TRY(add_table(p, SQ_CATALOG_COUNTS));
@@ -187,6 +198,8 @@ static sq_status start(void *self)
     SQ_TRY(sq_inputs_create(p->net.nband, p->side, p->net.tile, &p->inputs));
     SQ_TRY(sq_decoder_create(&p->net, tiles, &p->decoder));
     SQ_TRY(SQ_ALLOC(p->head, head_size(p), "network head"));
+    SQ_TRY(SQ_ALLOC(p->work, 2 * (size_t)p->block * p->block, "domain"));
+    SQ_TRY(SQ_ALLOC(p->ood, (size_t)p->blocks * p->blocks, "domain"));
     if (p->config.samples)
         SQ_TRY(SQ_ALLOC(p->first_head, head_size(p), "network head"));
     if (p->config.nside)
@@ -268,6 +281,37 @@ static int belongs(const sq_place *place, const sq_cutout *c, const catalog_prob
     return 0;
 }
 
+/* Where block i begins; the last ones may overlap. */
+static int block_at(const catalog_probe *p, int i)
+{
+    int last = p->core - p->block;
+    return p->halo + (i * p->block < last ? i * p->block : last);
+}
+
+static void measure_domain(catalog_probe *p, const sq_cutout *c)
+{
+    float feature[SQ_DOMAIN_FEATURES];
+    for (int j = 0; j < p->blocks; j++)
+        for (int i = 0; i < p->blocks; i++) {
+            double *score = &p->ood[j * p->blocks + i];
+            *score = NAN;
+            if (!p->domain)
+                continue;
+            sq_domain_measure(c, p->inputs, block_at(p, i), block_at(p, j), p->block, p->work,
+                              feature);
+            *score = sq_domain_score(p->domain, feature);
+        }
+}
+
+static double ood_at(const catalog_probe *p, double x, double y)
+{
+    int last = p->blocks - 1;
+    int i = (int)((x - p->halo) / p->block), j = (int)((y - p->halo) / p->block);
+    i = i < 0 ? 0 : i > last ? last : i;
+    j = j < 0 ? 0 : j > last ? last : j;
+    return p->ood[j * p->blocks + i];
+}
+
 static sq_status fill_row(catalog_probe *p, const sq_place *place, const sq_cutout *c,
                           sq_catalog_row *row)
 {
@@ -279,6 +323,7 @@ static sq_status fill_row(catalog_probe *p, const sq_place *place, const sq_cuto
     if (rc != SQ_OK)
         return rc;
     double scale = sq_wcs_scale(place->wcs, row->x, row->y);
+    row->ood = ood_at(p, s->x, s->y);
     for (int b = 0; b < p->net.nband; b++) {
         int64_t plane = (int64_t)b * SQ_PLANES_PER_BAND + SQ_PLANE_FWHM;
         const float *shape = p->inputs->planes + plane * tiles * tiles + tile;
@@ -363,6 +408,7 @@ static sq_status process(void *self, const sq_task *task, const sq_place *place,
     sq_status rc = SQ_OK;
     (void)task;
     SQ_TRY(sq_inputs_fill(c, p->inputs));
+    measure_domain(p, c);
     SQ_TRY(infer(p, product));
     SQ_TRY(sq_decoder_collect(p->decoder, p->threshold, &source, &count));
     for (int t = 0; t < p->ntable; t++)

@@ -144,6 +144,8 @@ static void detection_columns(sq_catalog_rows *r, const sq_catalog_row *w)
            "snr|matched-filter S/N near the source, all bands together");
     column(r, SQ_F32, s->neighbours, "", "meta.number;stat.mean",
            "blendedness|expected number of other sources in the cell and the eight around it");
+    column(r, SQ_F32, w->ood, "", "stat.fit.goodness",
+           "ood_score|distance of the image there from the training set, 1: exceeded by one in twenty");
 }
 
 static double magnitude(double ln_flux)

@@ -24,6 +24,7 @@ typedef struct sq_catalog_row {
     double ra, dec, jac[4]; /* sq_wcs_jacobian */
     sq_check check[SQ_MAX_BANDS];
     double sigma[SQ_MAX_BANDS], sky[SQ_MAX_BANDS];     /* rms and level of the sky, nJy per pixel */
+    double ood;                                        /* of catalog/domain.h */
     double fwhm[SQ_MAX_BANDS], psf_e[SQ_MAX_BANDS][2]; /* arcsec */
     int sample;
     double expected, variance, area; /* of a number of sources; arcmin^2 */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "catalog/domain.h"
 #include "store/tensor.h"
 
 enum { FIXED_FIELDS = 7 };
@@ -13,7 +14,7 @@ enum { GROUP = 64 };
 
 typedef struct group {
     int64_t held;
-    float *image, *planes, *flux, *error, *sigma, *source;
+    float *image, *planes, *flux, *error, *sigma, *source, *features;
     uint8_t *peak;
     int32_t *count;
 } group;
@@ -25,6 +26,7 @@ typedef struct writer {
     sq_sim_optical *sim;
     sq_cutout *cutout;
     sq_inputs *inputs;
+    float *work; /* of sq_domain_measure */
     sq_h5 *file;
     group g;
 } writer;
@@ -58,6 +60,7 @@ static void group_free(group *g)
     sq_free(g->error);
     sq_free(g->sigma);
     sq_free(g->source);
+    sq_free(g->features);
     sq_free(g->peak);
     sq_free(g->count);
 }
@@ -75,6 +78,7 @@ static sq_status group_create(writer *w)
     SQ_TRY(
         SQ_ALLOC(g->source, (int64_t)GROUP * w->options->sources * w->fields, "training sources"));
     SQ_TRY(SQ_ALLOC(g->count, GROUP, "training counts"));
+    SQ_TRY(SQ_ALLOC(g->features, (int64_t)GROUP * sq_domain_features(w->nband), "features"));
 cleanup:
     return rc;
 }
@@ -89,6 +93,7 @@ static sq_status flush(writer *w)
     const int64_t image[] = {s, b, n, n}, planes[] = {s, b * SQ_PLANES_PER_BAND, m, m};
     const int64_t tiles[] = {s, b, m, m}, peak[] = {s, m, m};
     const int64_t source[] = {s, w->options->sources, w->fields};
+    const int64_t features[] = {s, sq_domain_features(w->nband)};
     SQ_TRY(sq_h5_append(w->file, "image", SQ_F16, 4, image, g->image));
     SQ_TRY(sq_h5_append(w->file, "planes", SQ_F32, 4, planes, g->planes));
     SQ_TRY(sq_h5_append(w->file, "mf_flux", SQ_F32, 4, tiles, g->flux));
@@ -97,6 +102,7 @@ static sq_status flush(writer *w)
     SQ_TRY(sq_h5_append(w->file, "sigma", SQ_F32, 4, tiles, g->sigma));
     SQ_TRY(sq_h5_append(w->file, "count", SQ_I32, 1, source, g->count));
     SQ_TRY(sq_h5_append(w->file, "source", SQ_F32, 3, source, g->source));
+    SQ_TRY(sq_h5_append(w->file, "features", SQ_F32, 2, features, g->features));
     g->held = 0;
 cleanup:
     return rc;
@@ -163,6 +169,15 @@ static int32_t fill_sources(const writer *w, const sq_sim_source *list, int64_t 
     return count;
 }
 
+/* Of a square in the middle that is as large as those of a run, where it fits. */
+static void fill_features(const writer *w, float *out)
+{
+    int n = w->options->side, tile = w->options->tile;
+    int side = (n < SQ_DOMAIN_BLOCK ? n : SQ_DOMAIN_BLOCK) / tile * tile;
+    int from = (n - side) / 2 / tile * tile;
+    sq_domain_measure(w->cutout, w->inputs, from, from, side, w->work, out);
+}
+
 static sq_status add_sample(writer *w, int64_t index)
 {
     group *g = &w->g;
@@ -176,6 +191,7 @@ static sq_status add_sample(writer *w, int64_t index)
     fill_image(w, g->image + at * w->npix);
     memcpy(g->planes + at * w->nplane, w->inputs->planes, (size_t)w->nplane * sizeof(float));
     memcpy(g->sigma + at * per_band, w->inputs->sigma, (size_t)per_band * sizeof(float));
+    fill_features(w, g->features + at * sq_domain_features(w->nband));
     at_peaks(w->inputs, g->flux + at * per_band, g->error + at * per_band, g->peak + at * w->ntile);
     memset(g->source + at * per_list, 0, (size_t)per_list * sizeof(float));
     g->count[at] = fill_sources(w, list, n, g->source + at * per_list);
@@ -243,6 +259,7 @@ sq_status sq_training_write(const char *path, const sq_sim_optical_config *confi
     SQ_TRY(sq_cutout_create(w.nband, o->side, o->side, &w.cutout));
     SQ_TRY(sq_inputs_create(w.nband, o->side, o->tile, &w.inputs));
     SQ_TRY(group_create(&w));
+    SQ_TRY(SQ_ALLOC(w.work, 2 * SQ_DOMAIN_BLOCK * SQ_DOMAIN_BLOCK, "features"));
     SQ_TRY(sq_h5_create(path, &w.file));
     for (int64_t s = 0; s < o->samples; s++)
         SQ_TRY(add_sample(&w, o->first + s));
@@ -254,6 +271,7 @@ sq_status sq_training_write(const char *path, const sq_sim_optical_config *confi
 cleanup:
     sq_h5_abandon(w.file);
     group_free(&w.g);
+    sq_free(w.work);
     sq_inputs_destroy(w.inputs);
     sq_cutout_destroy(w.cutout);
     sq_sim_optical_destroy(w.sim);

@@ -1,5 +1,6 @@
 /* Runs functions of catalog/ on raw arrays for test_catalog.py:
  *     catalog_tool inputs NBAND SIDE TILE IN OUT
+ *     catalog_tool domain NBAND SIDE TILE IN OUT MODEL X0 Y0 BLOCK
  *     catalog_tool check  NBAND SIDE IN OUT X Y RADIUS [X Y RADIUS ...]
  *     catalog_tool decode MODEL TILES THRESHOLD PLANES HEADS OUT
  *     catalog_tool draw   MODEL TILES DRAWS     PLANES HEADS OUT
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #include "catalog/decode.h"
+#include "catalog/domain.h"
 #include "catalog/inputs.h"
 #include "catalog/photometry.h"
 
@@ -74,6 +76,32 @@ static void run_inputs(char **a)
     give(file, in->sigma, tiles * nband);
     give(file, in->peak, tiles);
     fclose(file);
+    sq_inputs_destroy(in);
+    sq_cutout_destroy(c);
+}
+
+/* OUT: the features of a square, and its score as a double. */
+static void run_domain(char **a)
+{
+    int nband = atoi(a[0]), side = atoi(a[1]), tile = atoi(a[2]), block = atoi(a[8]);
+    sq_cutout *c = read_cutout(a[3], nband, side);
+    sq_inputs *in;
+    sq_model *model;
+    sq_domain *domain;
+    float feature[SQ_DOMAIN_FEATURES], *work = malloc(2 * sizeof(float) * (size_t)(block * block));
+    if (sq_inputs_create(nband, side, tile, &in) != SQ_OK || sq_inputs_fill(c, in) != SQ_OK ||
+        sq_model_load(a[5], NULL, &model) != SQ_OK ||
+        sq_domain_read(model, a[5], nband, &domain) != SQ_OK)
+        die("domain");
+    sq_domain_measure(c, in, atoi(a[6]), atoi(a[7]), block, work, feature);
+    double score = sq_domain_score(domain, feature);
+    FILE *file = open_or_die(a[4], "wb");
+    give(file, feature, (size_t)sq_domain_features(nband) * sizeof *feature);
+    give(file, &score, sizeof score);
+    fclose(file);
+    free(work);
+    sq_domain_destroy(domain);
+    sq_model_destroy(model);
     sq_inputs_destroy(in);
     sq_cutout_destroy(c);
 }
@@ -179,6 +207,8 @@ int main(int argc, char **argv)
 {
     if (argc == 7 && strcmp(argv[1], "inputs") == 0)
         run_inputs(argv + 2);
+    else if (argc == 11 && strcmp(argv[1], "domain") == 0)
+        run_domain(argv + 2);
     else if (argc > 6 && strcmp(argv[1], "check") == 0)
         run_check(argc - 2, argv + 2);
     else if (argc == 8 && strcmp(argv[1], "decode") == 0)

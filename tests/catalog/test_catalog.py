@@ -339,6 +339,51 @@ def test_draws(folder):
     assert 0 < (snr > 5).sum() < len(snr)
 
 
+def test_domain(folder):
+    """Features of a square against numpy, and the score of those that are known."""
+    nband, side, x0, y0, block = 2, 64, 16, 8, 32
+    c = Cutout(nband, side, 4).finish()
+    c.sky[1] = 0          # not told
+    c.write(folder + "/in")
+    subprocess.run([TOOL, "inputs", str(nband), str(side), "4", folder + "/in", folder + "/out"], check=True)
+    m, plane = side // 4, 8 * nband
+    planes = np.frombuffer(open(folder + "/out", "rb").read(), np.float32, plane * m * m, 4 * 2 * nband * side * side)
+    planes = planes.reshape(nband, 8, m, m).astype(float)[:, :, y0 // 4:(y0 + block) // 4, x0 // 4:(x0 + block) // 4]
+    want = []
+    for b in range(nband):
+        box = np.s_[b, y0:y0 + block, x0:x0 + block]
+        w = np.where(c.mask[box] & 3, np.nan, (c.image[box] / c.sky_sigma[box]).astype(float))
+        middle = np.sort(w[np.isfinite(w)])
+        middle = middle[len(middle) // 2]
+        away = np.sort(abs(w - middle)[np.isfinite(w)])
+        width = 1.4826 * away[len(away) // 2]
+        z = np.clip((w - middle) / width, -3, 3)
+        pair = lambda a, t: np.nansum(a * t) / (0.5 * np.nansum((a * a + t * t)[np.isfinite(a * t)]))
+        here = planes[b, USABLE] > 0
+        want += [middle, np.log(width), pair(z[:, :-1], z[:, 1:]), pair(z[:-1], z[1:])]
+        want += [planes[b, k][here].mean() for k in (FWHM, E1, E2, SIGMA, SKY)]
+    want[-1] = np.nan
+    snr2 = (np.maximum(np.sinh(np.minimum(planes[:, MF], 12)), 0) ** 2).sum(0)
+    want += [np.log((snr2 > t).mean() + 0.01) for t in (25, 400)]
+    rng = np.random.default_rng(6)
+    n = len(want)
+    root = rng.normal(size=(n, n))
+    covariance, mean = root @ root.T / n + np.eye(n), rng.normal(size=n)
+    text = lambda v: ",".join(repr(float(x)) for x in v)
+    extra = {"domain_limit": "2.5", "domain_mean": text(mean), "domain_covariance": text(covariance[np.tril_indices(n)])}
+    with open(folder + "/net.onnx", "wb") as f:
+        f.write(fake_model("g,r", "r", extra))
+    subprocess.run([TOOL, "domain", str(nband), str(side), "4", folder + "/in", folder + "/out", folder + "/net.onnx",
+                    str(x0), str(y0), str(block)], check=True)
+    raw = open(folder + "/out", "rb").read()
+    got, known = np.frombuffer(raw, np.float32, n), np.isfinite(want)
+    close("features", got[known], np.array(want)[known], rtol=2e-4, atol=1e-5)
+    assert (np.isfinite(got) == known).all()
+    d = (got - mean)[known]
+    score = np.sqrt(d @ np.linalg.solve(covariance[np.ix_(known, known)], d) / known.sum()) / 2.5
+    close("score", np.frombuffer(raw, np.float64, 1, 4 * n), [score], rtol=1e-9)
+
+
 def test_check(folder):
     """A star between pixels, noiseless: both fluxes come back; errors follow from the variance; masks are seen."""
     c = Cutout(1, 64, 3)
@@ -373,5 +418,6 @@ with tempfile.TemporaryDirectory() as place:
     decode(place, False)
     decode(place, True)
     test_draws(place)
+    test_domain(place)
     test_check(place)
 print("catalog: inputs, decoding and photometry agree with numpy")

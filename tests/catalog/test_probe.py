@@ -104,6 +104,7 @@ def test_columns(folder):
     assert ((c["detection_probability"] >= 0.5) & (c["detection_probability"] <= 1)).all()
     assert ((c["star_probability"] >= 0) & (c["star_probability"] <= 1)).all()
     assert (c["blendedness"] >= -1e-6).all() and c["blendedness"].max() > 0.5 > np.median(c["blendedness"])
+    assert np.median(c["ood_score"]) < 1 and (c["ood_score"] > 0.2).all()
     assert (c["sky_r"] > 0).all() and (np.hypot(c["psf_e1_r"], c["psf_e2_r"]) < 0.2).all() and c["psf_e1_r"].any()
     np.testing.assert_allclose(c["mag_g"] - c["mag_r"], c["colour_g_r"], atol=1e-4)
     np.testing.assert_allclose(c["ra_err"], 0.396 * c["x_err"], rtol=0.3)

@@ -8,7 +8,9 @@
  * row * T + column within the tile sigma    f32 [S][B][M][M]  sky rms at the tile, nJy per pixel
  *   count    i32 [S]           number of sources (brightest first)
  *   source   f32 [S][K][F]     the fields of `fields`, zero beyond count; x, y in pixels of the
- * patch Attributes of the file: bands, fields, seed, first, side, tile, scale, preset. Local; one
+ * patch
+ *   features f32 [S][D]        of catalog/domain.h
+ * Attributes of the file: bands, fields, seed, first, side, tile, scale, preset. Local; one
  * thread. */
 #ifndef SQ_CATALOG_TRAINING_H
 #define SQ_CATALOG_TRAINING_H
