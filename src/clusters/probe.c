@@ -250,6 +250,7 @@ static void ask_network(clusters_probe *p, const sq_candidate *c, cluster_row *r
     feature[SQ_FEATURE_SNR] = row->snr;
     feature[SQ_FEATURE_CLEAN] = row->snr_deprojected;
     feature[SQ_FEATURE_THETA] = log(row->theta500);
+    feature[SQ_FEATURE_NOISE] = log(row->y0_fixed_err);
     sq_cluster_combine(&p->combination, feature, &target, &halo);
     row->probability = (float)target;
     row->probability_halo = (float)halo;

@@ -3,10 +3,11 @@
     python3 tools/train/calibrate_clusters.py MODEL.onnx OUT.onnx --name clusters-1a --skies RELEASE.h5:TRUTH.h5 ...
 
 Each RELEASE is a run of MODEL over a simulated survey of seeds that trained nothing, with a low threshold; TRUTH is the
-survey's truth.h5. Two probabilities are fitted, of a target (Mvir > 2e14 Msun, z > 0.25) and of any halo above 5e13 Msun,
-each a sum of curves, one a feature, linear between knots at quantiles; a penalty on their bends keeps them smooth.
-Matching is that of tools/cluster_metrics.py. With several skies the calibration error is also measured on each left
-out of the fit.
+survey's truth.h5; one named twice counts twice. Two probabilities are fitted, of a target (Mvir > 2e14 Msun, z > 0.25)
+and of any halo above 5e13 Msun, each a sum of curves, one a feature, linear between knots at quantiles; a penalty on
+their bends keeps them smooth. Skies of different depth, beams and gas are fitted together: what the features do not
+tell apart is averaged over. Matching is that of tools/cluster_metrics.py. With several skies the calibration error is
+also measured on each left out of the fit.
 """
 
 import argparse
@@ -32,10 +33,24 @@ FEATURES = {
     "mass": lambda c: c["cnn_ln_mass"] / c["cnn_ln_mass_err"],
     "far": lambda c: c["cnn_far"],
     "cutout": lambda c: c["cnn_cutout"],
+    "noise": lambda c: np.log(c["y0_fixed_err"]),
 }
 TRUTHS = ("target", "halo")
-QUANTILES = (0.02, 0.2, 0.5, 0.8, 0.95, 0.995)
+QUANTILES = (0.02, 0.15, 0.35, 0.5, 0.65, 0.8, 0.92, 0.99)      # of targets and others in equal parts
+APART = 0.05
 RADIUS = 1.0                     # arcmin
+
+
+def knots(x, target):
+    """Quantiles with the weight of targets equal to that of the others: there P changes. APART of their range or more."""
+    order, weight = np.argsort(x, kind="stable"), np.where(target, 1 / max(target.sum(), 1), 1 / max((~target).sum(), 1))
+    share = np.cumsum(weight[order])
+    first, *rest = np.unique(np.round(np.interp(QUANTILES, share / share[-1], x[order]), 4))
+    kept = [first]
+    for knot in rest:
+        if knot - kept[-1] >= APART * (rest[-1] - first):
+            kept.append(knot)
+    return np.array(kept)
 
 
 class Combination:
@@ -43,7 +58,7 @@ class Combination:
 
     def __init__(self, features, x, y, bend=1.0):
         self.features = list(features)
-        self.knots = [np.unique(np.round(np.quantile(x[:, i], QUANTILES), 4)) for i in range(x.shape[1])]
+        self.knots = [knots(x[:, i], y[:, 0]) for i in range(x.shape[1])]
         basis = self.basis(x)
         sizes = [len(k) for k in self.knots]
         starts = 1 + np.cumsum([0] + sizes[:-1])
@@ -138,10 +153,10 @@ def main():
     a = p.parse_args()
     features = a.features.split(",")
     skies = [load(*s.split(":"), features) for s in a.skies]
-    for k in range(len(skies) if len(skies) > 1 else 0):
-        others = [s for i, s in enumerate(skies) if i != k]
-        kept = Combination(features, *(np.concatenate(v) for v in zip(*others)))
-        report(f"left out {a.skies[k]}", kept.probability(skies[k][0]), skies[k][1])
+    for name in dict.fromkeys(a.skies) if len(set(a.skies)) > 1 else ():
+        kept = Combination(features, *(np.concatenate(v) for v in zip(*(s for s, n in zip(skies, a.skies) if n != name))))
+        x, y = skies[a.skies.index(name)]
+        report(f"left out {name}", kept.probability(x), y)
     x, y = (np.concatenate(v) for v in zip(*skies))
     fitted = Combination(features, x, y)
     report("all", fitted.probability(x), y)
