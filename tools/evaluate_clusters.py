@@ -278,27 +278,30 @@ def masses(skies):
 SNR_EDGES = (5, 8, 11, 15, 25, 1000)
 
 
-def coverage(skies):
-    """How often one and 1.96 standard errors hold the truth of y0, ln theta500 and place, by S/N of matched candidates, and
-    the median of y0 over the truth's."""
+def coverage(skies, draws=200):
+    """By S/N of matched candidates, at last of all: how often one and 1.96 standard errors hold the truth of y0, ln theta500
+    and place, and the medians of y0 and of the filter's own y0 over the truth's; of the former with its error."""
     rows = []
     for sky in skies:
         halo = cm.match(sky, np.asarray(sky["snr"], float), 1.0)
         use = (halo >= 0) & (sky["snr"] > SNR_EDGES[0])
         c, h = {k: np.asarray(v)[use] for k, v in sky.items() if np.shape(v) == halo.shape}, halo[use]
         east = (c["ra"] - sky["halo_ra"][h] + 180) % 360 - 180
-        rows.append(np.stack([c["snr"], c["y0"] / sky["halo_y0"][h], (c["y0"] - sky["halo_y0"][h]) / c["y0_err"],
+        rows.append(np.stack([c["snr"], c["y0"] / sky["halo_y0"][h], c["y0_peak"] / sky["halo_y0"][h],
+                              (c["y0"] - sky["halo_y0"][h]) / c["y0_err"],
                               np.log(c["theta500"] / sky["halo_theta500"][h]) / c["ln_theta500_err"],
                               3600 * east * np.cos(np.radians(c["dec"])) / c["ra_err"],
                               3600 * (c["dec"] - sky["halo_dec"][h]) / c["dec_err"]]))
-    snr, ratio, y0, theta, x, y = np.concatenate(rows, 1)
     out = []
-    for low, high in zip(SNR_EDGES[:-1], SNR_EDGES[1:]):
-        here = (snr >= low) & (snr < high)
+    for low, high in [*zip(SNR_EDGES[:-1], SNR_EDGES[1:]), (SNR_EDGES[0], SNR_EDGES[-1])]:
+        parts = [r[:, (r[0] >= low) & (r[0] < high)] for r in rows]
+        ratio, error = cm.bootstrap(lambda p: np.median(np.concatenate(p, 1)[1]), parts, draws)
+        _, _, peak, y0, theta, x, y = np.concatenate(parts, 1)
         within = lambda pull, k: float((np.abs(pull) < k).mean())
-        out.append({"snr": [low, high], "n": int(here.sum()), "y0 over truth": float(np.median(ratio[here])),
+        out.append({"snr": [low, high], "n": len(y0), "y0 over truth": [float(ratio), float(error)],
+                    "peak over truth": float(np.median(peak)),
                     **{name: [within(pull, 1), within(pull, 1.96)] for name, pull in (
-                        ("y0", y0[here]), ("theta500", theta[here]), ("place", np.concatenate([x[here], y[here]])))}})
+                        ("y0", y0), ("theta500", theta), ("place", np.concatenate([x, y])))}})
     return out
 
 
@@ -360,7 +363,8 @@ def say(result):
             print(f"  gain over {base:<14}" + "  ".join(f"{k} {v[0]:+.3f}+-{v[1]:.3f}" for k, v in row.items()))
     say_calibration(result["calibration"], "test skies")
     for row in result["coverage"]:
-        print("  S/N {}-{}: n {}, y0 over truth {:.3f}".format(*row["snr"], row["n"], row["y0 over truth"]) + "".join(
+        print("  S/N {}-{}: n {}, y0 over truth {:.3f}+-{:.3f}, at the peak {:.3f}".format(
+            *row["snr"], row["n"], *row["y0 over truth"], row["peak over truth"]) + "".join(
             ", {} within 1 and 1.96 errors {:.2f} {:.2f}".format(k, *row[k]) for k in ("y0", "theta500", "place")))
     if result["mass"]:
         print("  mass: n {n}, bias {bias:+.3f}, scatter {scatter:.3f}, pull {pull:.2f}".format(**result["mass"]))
@@ -500,6 +504,9 @@ def judge(result, beams, others, criteria):
                          row["error"][1], least=False)
         if name not in others and skies:
             criteria.add(f"flagged out of domain, {name}", skies["target"]["flagged"], 0.05, least=False)
+    for name, tables in (("test skies", result), ("with beams", beams)):
+        value, error = tables["coverage"][-1]["y0 over truth"]
+        criteria.add(f"bias of y0, S/N above {SNR_EDGES[0]}, {name}", abs(value - 1), 0.02, error, least=False)
 
 
 def finite(value):
