@@ -134,6 +134,7 @@ static sq_status put_products(const page *p)
         SQ_TRY(page_sky(p, t));
         SQ_TRY(page_magnitudes(p, t));
     }
+    SQ_TRY(page_lensing(p));
     if (p->maps)
         fputs("<h2>Maps</h2>\n", p->out);
     for (int i = 0; i < p->maps; i++)

@@ -64,6 +64,7 @@ sq_status page_sky(const page *p, const report_table *table);
 sq_status page_magnitudes(const page *p, const report_table *table);
 void page_times(const page *p);
 sq_status page_map(const page *p, const char *name);
+sq_status page_lensing(const page *p); /* nothing in releases of other probes */
 /* Sections made from JSON. */
 void page_validation(const page *p);
 void page_comparison(const page *p);

@@ -289,6 +289,20 @@ static void draw_plane(const page *p, const char *title, const char *unit, const
     svg_end(p->out);
 }
 
+/* "NAME, plane K", or the name that the release has for the plane, the K-th of a list. */
+static void plane_title(const char *name, const char *planes, int64_t k, char *out, size_t size)
+{
+    for (int64_t i = 0; planes && i < k; i++) {
+        planes = strchr(planes, ',');
+        planes += planes != NULL;
+    }
+    if (planes && *planes)
+        snprintf(out, size, "%.60s, %.*s", name, (int)fmin(40, (double)strcspn(planes, ",")),
+                 planes);
+    else
+        snprintf(out, size, "%.60s, plane %lld", name, (long long)k);
+}
+
 sq_status page_map(const page *p, const char *name)
 {
     sq_status rc;
@@ -297,12 +311,15 @@ sq_status page_map(const page *p, const char *name)
     int64_t dim[8];
     float *pixel = NULL;
     double *cell = NULL;
-    char path[2 * REPORT_NAME + 64], title[2 * REPORT_NAME], *unit = NULL;
+    char path[2 * REPORT_NAME + 64], plane[2 * REPORT_NAME], title[4 * REPORT_NAME];
+    char *unit = NULL, *planes = NULL;
     snprintf(path, sizeof path, "maps/%.120s", name);
     SQ_TRY(sq_h5_shape(p->h5, path, &type, &rank, dim));
     if (rank != 3 || dim[1] < 1 || dim[2] < 1)
         return SQ_OK;
     if (sq_h5_read_text(p->h5, path, "units", &unit) != SQ_OK)
+        sq_error_clear();
+    if (sq_h5_read_text(p->h5, path, "planes", &planes) != SQ_OK)
         sq_error_clear();
     int cx = dim[2] < MAP_CELLS ? (int)dim[2] : MAP_CELLS;
     int cy = dim[1] < MAP_CELLS ? (int)dim[1] : MAP_CELLS;
@@ -311,12 +328,14 @@ sq_status page_map(const page *p, const char *name)
     for (int64_t k = 0; k < dim[0] && k < MOST_PLANES; k++) {
         SQ_TRY(sq_h5_read(p->h5, path, SQ_F32, k, 1, pixel));
         average(pixel, dim[2], dim[1], cx, cy, cell);
-        snprintf(title, sizeof title, "%.60s, plane %lld: %lld x %lld", name, (long long)k,
-                 (long long)dim[2], (long long)dim[1]);
+        plane_title(name, planes, k, plane, sizeof plane);
+        snprintf(title, sizeof title, "%s: %lld x %lld", plane, (long long)dim[2],
+                 (long long)dim[1]);
         draw_plane(p, title, unit ? unit : "", cell, cx, cy);
     }
 cleanup:
     sq_free(unit);
+    sq_free(planes);
     sq_free(pixel);
     sq_free(cell);
     return rc;

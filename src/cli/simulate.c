@@ -54,7 +54,7 @@ static void help(void)
         "    halos (field, x, y, ra, dec, z, m500, m200m, mvir, y0, theta500, velocity) and\n"
         "    sources (field, x, y, ra, dec, flux, alpha, cluster); field-NNN-truth.h5 the same of\n"
         "    one field. Training: --samples fields with network inputs, halos and cutouts.\n\n"
-        "    cmb: the same fields with the planes Q and U (IAU, about north) beside I, of the "
+        "    cmb makes the same fields with the planes Q and U (IAU, about north) beside I, of the "
         "lensed\n"
         "    CMB of the fiducial spectra or of CAMB's lenspotentialCls in a file "
         "(tools/cosmologies\n"

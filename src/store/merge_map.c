@@ -199,6 +199,17 @@ static hsize_t chunk_side(int64_t n)
     return n < CHUNK ? (hsize_t)n : CHUNK;
 }
 
+/* The names of the planes, in their order. */
+static sq_status name_planes(const merge *m, const sq_map_schema *map, hid_t id)
+{
+    char text[1024] = "";
+    size_t used = 0;
+    for (int p = 0; map->plane && p < map->planes && used < sizeof text; p++)
+        used +=
+            (size_t)snprintf(text + used, sizeof text - used, "%s%s", p ? "," : "", map->plane[p]);
+    return map->plane ? sq_hdf5_attribute(id, m->partial, "planes", text) : SQ_OK;
+}
+
 sq_status merge_write_map(merge *m, int k)
 {
     const sq_map_schema *map = m->in->map[k];
@@ -220,6 +231,7 @@ sq_status merge_write_map(merge *m, int k)
     size_t pixels = (size_t)(map->planes * s.height * s.breadth);
     SQ_TRY_ALL(m->comm, sq_alloc(&s.pixels, pixels, s.width, "tile of a map"));
     SQ_TRY_ALL(m->comm, merge_dataset_create(m, &set, &id));
+    SQ_TRY_ALL(m->comm, name_planes(m, map, id));
     SQ_TRY(write_tiles(&s, &set, id));
 cleanup:
     if (id >= 0)

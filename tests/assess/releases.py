@@ -31,7 +31,7 @@ def sky(tiles=3, per_tile=600, seed=5):
     return cat
 
 
-def write(path, cat, names=None, extra=None, maps=None, failed=(), hostile=""):
+def write(path, cat, names=None, extra=None, maps=None, failed=(), hostile="", planes=None):
     """A release of these columns. extra: other tables; maps: name to array [plane, y, x]."""
     units = {"ra": "deg", "dec": "deg", "ra_err": "arcsec", "dec_err": "arcsec", "radius": "arcsec"}
     with h5py.File(path, "w") as out:
@@ -47,6 +47,9 @@ def write(path, cat, names=None, extra=None, maps=None, failed=(), hostile=""):
             out[group].attrs["description"] = np.bytes_("rows " + hostile)
         for name, values in (maps or {}).items():
             out.create_dataset("maps/" + name, data=values).attrs["units"] = np.bytes_("uK" + hostile)
+            if planes:
+                out["maps/" + name].attrs["planes"] = np.bytes_(planes)
+                out["maps/" + name].attrs["description"] = np.bytes_("kappa; plate carree: ra = 12 - 0.1 column, dec = -4 + 0.1 row")
         tiles = 0 if cat is None else int(cat["tile"].max()) + 1
         names = names or [f"tile-{t}{hostile}" for t in range(tiles)]
         out.create_dataset("tiles/name", data=[n.encode() for n in names] if tiles else [], dtype=text(64))

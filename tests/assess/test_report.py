@@ -128,6 +128,37 @@ class Report(unittest.TestCase):
         self.assertIn("A square a task", text)
         self.assertGreater(text.count("<rect"), 8000)
 
+    def test_lensing(self):
+        rho = {5: (0.95, 0.8, 0.5), 8: (0.98, 0.9, 0.7)}
+        rows = [(a, b, *edges, np.sqrt(rho[a][k] * rho[b][k])) for a in rho for b in rho if b >= a
+                for k, edges in enumerate(((60.0, 200.0), (200.0, 500.0), (500.0, 900.0)))]
+        a, b, low, high, value = map(np.array, zip(*rows))
+        survey = {"method_a": a.astype("i4"), "method_b": b.astype("i4"), "l_min": low, "l_max": high, "rho": value,
+                  "transfer": 0.81 + 0 * value, "signal": 1e-8 + 0 * low, "snr": 10 * value ** 2,
+                  "snr_mv": np.where(a == 8, 1.25, 1.0), "snr_iterated": 0.9 + 0 * value}
+        patches = {"method_a": survey["method_a"], "method_b": survey["method_b"], "l_min": low, "area": 1 + 0 * low,
+                   "noise": 2e-9 + 0 * low, "n1": 0 * low, "transfer_a": 0.9 + 0 * low, "transfer_b": 0.9 + 0 * low}
+        rng = np.random.default_rng(3)
+        path = self.path("lensing.h5")
+        releases.write(path, None, maps={"kappa": rng.normal(0, 0.1, (2, 80, 90)).astype("f4")}, planes="mv,network",
+                       extra={"survey": survey, "bandpowers": patches})
+        with h5py.File(path, "a") as out:
+            out["survey/method_a"].attrs["description"] = np.bytes_("0: tt, 5: mv, 6: qen (QE of delensed maps), 8: network, 9: curl")
+        text, _ = self.page("lensing.h5")
+        part = text[text.index("<h2>Lensing methods"):]
+        self.assertEqual(part.count("<td>network</td>"), 3)
+        self.assertIn('<td>mv</td><td class="n">200 to 500</td><td class="n">0.8000</td><td class="n">0.900</td>'
+                      '<td class="n">6.400</td><td class="n">1.000</td><td class="n">0.900</td>', part)
+        self.assertIn("network, L 500 to 900: 1.25", part)
+        self.assertIn("kappa, network: 90 x 80", part)
+        self.assertNotIn("Lensing methods", self.page("a.h5")[0])
+        plot = os.path.join(os.environ["SQ_SOURCE"], "tools", "plot")
+        subprocess.run([plot, "lensing", path, self.path("lensing.png"), "--side", "5"], check=True, capture_output=True)
+        self.assertGreater(os.path.getsize(self.path("lensing.png")), 20000)
+        done = subprocess.run([plot, "lensing", path, self.path("none.png"), "--methods", "map"], capture_output=True, text=True,
+                              check=False)
+        self.assertEqual((done.returncode, done.stderr.strip()[-11:]), (1, "mv, network"))
+
     def test_empty_table(self):
         releases.write(self.path("none.h5"), None, extra={"catalog": {k: v[:0] for k, v in self.cat.items()}})
         text, _ = self.page("none.h5")
