@@ -227,12 +227,13 @@ sq_status cluster_mosaic_read(cluster_mosaic *m, const sq_patch *patch, const sq
     SQ_TRY(create_input(m, patch->side, &in));
     SQ_TRY(SQ_ALLOC(clear, n, "flags"));
     memset(clear, 1, n);
-    for (int b = 0; b < m->nband; b++)
-        SQ_TRY(sq_mosaic_read(m->band[b], patch, grid, pixel,
-                              (float *const[3]){in->map[b], NULL, NULL}, in->noise[b]));
     if (m->mask)
         SQ_TRY(sq_mask_apply(m->mask, grid, patch->side, clear));
     SQ_TRY(sq_discs_apply(m->disc, m->discs, grid, patch->side, pixel, clear));
+    /* Where nothing is wanted nothing is read. */
+    for (int b = 0; b < m->nband && memchr(clear, 1, n); b++)
+        SQ_TRY(sq_mosaic_read(m->band[b], patch, grid, pixel,
+                              (float *const[3]){in->map[b], NULL, NULL}, in->noise[b]));
     intersect(m, clear, in);
     SQ_TRY(check_values(m, in));
     *out = in;

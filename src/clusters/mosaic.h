@@ -38,8 +38,8 @@ typedef struct cluster_input {
     int64_t partial;            /* pixels that only some bands have */
 } cluster_input;
 
-/* NULL in *out when no map comes near the patch. SQ_ERR_DATA for a weight below 0, or values that
- * are no map of the CMB sky in uK. */
+/* NULL in *out when no map comes near the patch. SQ_ERR_DATA for values that are no map of the CMB
+ * sky in uK. */
 sq_status cluster_mosaic_read(cluster_mosaic *mosaic, const sq_patch *patch, const sq_wcs *grid,
                               cluster_input **out);
 void cluster_input_destroy(cluster_input *input);
