@@ -35,7 +35,7 @@ void sq_lensing_box_destroy(sq_lensing_box *b)
     sq_free(b);
 }
 
-sq_status sq_lensing_box_create(const sq_flat *flat, sq_lensing_box **out)
+sq_status sq_lensing_box_create(const sq_flat *flat, const char *spectra, sq_lensing_box **out)
 {
     sq_status rc = SQ_OK;
     sq_lensing_box *b = NULL;
@@ -46,7 +46,7 @@ sq_status sq_lensing_box_create(const sq_flat *flat, sq_lensing_box **out)
     b->flat = *flat;
     b->work = (sq_flat){flat->ny * finer, flat->nx * finer, flat->dy / finer, flat->dx / finer};
     SQ_TRY(sq_fft_create(flat->ny, flat->nx, &b->fft));
-    SQ_TRY(sq_cmb_from_file(&b->work, &b->flat, NULL, &b->cmb));
+    SQ_TRY(sq_cmb_from_file(&b->work, &b->flat, spectra, &b->cmb));
     for (int i = 0; i < SQ_CMB_FIELDS; i++)
         SQ_TRY(SQ_ALLOC(b->wide[i], sq_flat_modes(&b->work), "lensed box"));
     SQ_TRY(SQ_ALLOC(b->noise, modes, "lensed box"));

@@ -112,7 +112,7 @@ static sq_status draw_skies(const sq_lensing_inputs *in, const double *noise, ui
     sq_status rc = SQ_OK;
     sq_lensing_box *box = NULL;
     SQ_TRY(SQ_ALLOC(s->mode, 3 * s->count * in->modes, "simulated skies"));
-    SQ_TRY(sq_lensing_box_create(&in->flat, &box));
+    SQ_TRY(sq_lensing_box_create(&in->flat, NULL, &box));
     for (int i = 0; i < s->count; i++)
         SQ_TRY(sq_lensing_box_draw(box, seed, (uint64_t)i, 1, in->lmax, noise, sky_of(in, s, i, 0),
                                    sky_of(in, s, i, 1), sky_of(in, s, i, 2)));

@@ -39,6 +39,9 @@ const sq_config_field sq_lensing_sky_fields[] = {
     {"fwhm", SQ_CONFIG_REAL, AT(fwhm), 0, 0, 60, NULL, NULL, "of the beam of a fixed set, arcmin"},
     {"amplitude", SQ_CONFIG_REAL, AT(amplitude), 0, 0, 10, NULL, NULL,
      "lensing power of a fixed set over the fiducial one"},
+    {"spectra", SQ_CONFIG_TEXT, AT(spectra), 0, 0, 0, NULL, NULL,
+     "of the skies, CAMB's lenspotentialCls; \"\": the fiducial set, which estimators and inputs "
+     "take"},
     {"lmin", SQ_CONFIG_INT, AT(lmin), 0, 2, 10000, NULL, NULL, "least multipole of E and B"},
     {"lmax", SQ_CONFIG_INT, AT(lmax), 0, 1000, 12000, NULL, NULL, "largest multipole of E and B"},
     {0}};
@@ -51,6 +54,7 @@ void sq_lensing_sky_defaults(sq_lensing_sky_config *c)
                                  .noise = 1,
                                  .fwhm = 1,
                                  .amplitude = 1,
+                                 .spectra = "",
                                  .lmin = 100,
                                  .lmax = 3000};
 }
@@ -255,7 +259,7 @@ static sq_status create(writer *w)
     w->pixels = sq_flat_pixels(&w->flat);
     w->modes = sq_flat_modes(&w->flat);
     SQ_TRY(sq_fft_create(w->flat.ny, w->flat.nx, &w->fft));
-    SQ_TRY(sq_lensing_box_create(&w->flat, &w->box));
+    SQ_TRY(sq_lensing_box_create(&w->flat, c->spectra, &w->box));
     SQ_TRY(SQ_ALLOC(w->noise, w->lmax + 1, "noise"));
     SQ_TRY(SQ_ALLOC(w->map, w->pixels, "map"));
     SQ_TRY(SQ_ALLOC(w->pixel, w->pixels, "map"));

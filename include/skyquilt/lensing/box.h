@@ -1,6 +1,6 @@
 /* Polarised lensed skies of a periodic box, with Gaussian noise, for training and calibration.
  *
- * The fiducial CMB by sim/cmb.h on pixels of at most 1.2 arcmin, B by lensing alone, and noise of a
+ * The CMB by sim/cmb.h on pixels of at most 1.2 arcmin, B by lensing alone, and noise of a
  * given power in E and in B, which is a beam-deconvolved map's. Modes as in fourier/flat.h. One
  * handle is used by one thread; nothing is allocated in a draw; local. */
 #ifndef SQ_LENSING_BOX_H
@@ -13,7 +13,8 @@
 
 typedef struct sq_lensing_box sq_lensing_box;
 
-sq_status sq_lensing_box_create(const sq_flat *flat, sq_lensing_box **out);
+/* Of CAMB's lenspotentialCls in a file; NULL or "": of the fiducial spectra. */
+sq_status sq_lensing_box_create(const sq_flat *flat, const char *spectra, sq_lensing_box **out);
 void sq_lensing_box_destroy(sq_lensing_box *box);
 /* E and B with noise of power noise[0..lmax], 0 above lmax and below l = 2, and the true kappa, all
  * [modes], of `amplitude` times the lensing power. The same (seed, number) is the same sky and the

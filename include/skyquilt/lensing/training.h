@@ -35,6 +35,7 @@ typedef struct sq_lensing_sky_config {
     int64_t seed, side;
     double pixel;                  /* arcmin */
     double noise, fwhm, amplitude; /* of a fixed set: uK arcmin, arcmin, A */
+    char *spectra; /* of the skies; the estimators and inputs take the fiducial ones */
     int64_t lmin, lmax;
 } sq_lensing_sky_config;
 
