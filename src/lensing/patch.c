@@ -59,11 +59,9 @@ static void unload(lensing_patch *p)
 {
     sq_wiener_destroy(p->wiener);
     sq_quadratic_destroy(p->q);
-    sq_lensing_inputs_destroy(p->inputs);
     sq_maximum_destroy(p->maximum);
     p->wiener = NULL;
     p->q = NULL;
-    p->inputs = NULL;
     p->maximum = NULL;
     p->loaded = p->usable = 0;
 }
@@ -73,6 +71,8 @@ void lensing_patch_destroy(lensing_patch *p)
     if (!p)
         return;
     unload(p);
+    sq_lensing_inputs_destroy(p->inputs);
+    sq_free(p->inputs_noise);
     sq_fft_destroy(p->fft);
     sq_fft_destroy(p->sky_fft);
     sq_lensing_network_destroy(p->network);
@@ -382,17 +382,27 @@ static sq_status make_estimators(lensing_patch *p)
     return rc;
 }
 
-/* What the network and QE_n need to know of the noise. */
+/* What the network and QE_n need to know of the noise: that of the patch before where it is the
+ * same.
+ */
 static sq_status make_inputs(lensing_patch *p)
 {
     sq_status rc = SQ_OK;
     const lensing_settings *s = p->setup.settings;
     double *noise = NULL;
+    size_t size = ((size_t)s->lmax + 1) * sizeof *noise;
     SQ_TRY(SQ_ALLOC(noise, s->lmax + 1, "noise"));
     for (int l = 0; l <= s->lmax; l++)
         noise[l] = p->table[TOTAL_E][l] - p->setup.theory->lensed[THEORY_EE][l];
+    if (p->inputs && memcmp(noise, p->inputs_noise, size) == 0)
+        goto cleanup;
+    sq_lensing_inputs_destroy(p->inputs);
+    p->inputs = NULL;
     SQ_TRY(sq_lensing_inputs_create(&p->flat, (int)s->lmin, (int)s->lmax, noise, INPUT_SKIES,
                                     p->setup.seed, &p->inputs));
+    sq_free(p->inputs_noise);
+    p->inputs_noise = noise;
+    noise = NULL;
 cleanup:
     sq_free(noise);
     return rc;

@@ -31,7 +31,8 @@ struct lensing_patch {
     sq_wiener *wiener;
     sq_wiener_result result, data_result; /* of the last run; of the data's */
     sq_quadratic *q;
-    sq_lensing_inputs *inputs; /* of the network; its base is QE_n */
+    sq_lensing_inputs *inputs; /* of the network, for inputs_noise; its base is QE_n */
+    double *inputs_noise;
     sq_maximum *maximum;
     double _Complex *leg[LENSING_SETS][3];
     double _Complex *field[LENSING_SETS][LENSING_FIELDS];

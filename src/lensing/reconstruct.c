@@ -179,17 +179,18 @@ cleanup:
 
 /* ---- flags ---- */
 
-/* Chi^2 of the curl's bandpowers; 3.1 sigma by the cube root of chi^2 (Wilson & Hilferty 1931). */
+/* Chi^2 of the curl's bandpowers; 3.1 sigma by the cube root of chi^2 (Wilson & Hilferty 1931).
+ * With errors of N simulated skies the mean of each square is (N - 1) / (N - 3). */
 static int test_curl(const work *w, patch_row *row)
 {
     int index[LENSING_PAIRS], n = lensing_data_pairs(w->pairs, index), bins = w->pairs->bins;
-    double chi2 = 0, dof = 0;
+    double chi2 = 0, dof = 0, skies = 2 * (double)w->stats.count;
     for (int k = 0; k < n * bins; k++) {
         if (w->pairs->field[w->pairs->a[index[k / bins]]] != LENSING_CURL)
             continue;
         double x = w->row[k].kappa / w->row[k].error;
         if (isfinite(x)) {
-            chi2 += x * x;
+            chi2 += x * x * (skies - 3) / (skies - 1);
             dof++;
         }
     }
