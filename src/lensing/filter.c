@@ -296,12 +296,6 @@ cleanup:
     return rc;
 }
 
-void sq_wiener_signal(const sq_wiener *w, double _Complex *t, double _Complex *e,
-                      double _Complex *b)
-{
-    multiply(w->modes, w->power, w->first == MAP_T ? t : NULL, w->last == MAPS ? e : NULL, b);
-}
-
 /* y is (S + N) Xbar: with the beam's zeros, where Xbar is 0, left at 0. */
 void sq_wiener_restore(const sq_wiener *w, double _Complex *t, double _Complex *e,
                        double _Complex *b)

@@ -10,7 +10,6 @@
 #include <complex.h>
 
 #include "fourier/flat.h"
-#include "lensing/montecarlo.h"
 #include "lensing/network.h"
 #include "lensing/sky_maps.h"
 #include "lensing/theory.h"

@@ -276,7 +276,10 @@ static sq_status add_powers(lensing_patch *p, const split_sums *s, double _Compl
     return rc;
 }
 
-/* As sq_split_power, under the window. */
+/* Power from n >= 4 splits with independent noise, of which it has no bias: the mean of C(kappa_ij,
+ * kappa_kl) over all i, j, k, l that differ (Madhavacheril et al. 2020, 2011.02475). With S = sum over
+ * ordered pairs i != j of kappa_ij and s_i = sum over j != i of kappa_ij their sum is C(S, S) - 4
+ * sum_i C(s_i, s_i) + 2 sum_(i != j) C(kappa_ij, kappa_ij). */
 static sq_status sum_splits(lensing_patch *p, const split_sums *s, int splits, double *power)
 {
     sq_status rc = SQ_OK;

@@ -48,9 +48,6 @@ sq_status sq_wiener_run(sq_wiener *w, const double *t, const double *q, const do
                         double tolerance, int most, double _Complex *mt, double _Complex *me,
                         double _Complex *mb, sq_wiener_result *result);
 
-/* From Xbar, in place, to the Wiener-filtered signal S Xbar. */
-void sq_wiener_signal(const sq_wiener *w, double _Complex *t, double _Complex *e,
-                      double _Complex *b);
 /* From Xbar, in place, to (S + N_l) Xbar with the median noise: on a whole sky with that noise the
  * deconvolved maps themselves; the maps for sq_quadratic with total = power + sq_wiener_noise.
  * Modes of the quadratic estimator's lmin..lmax alone may be used: N_l is as steep as 1 / beam^2.
