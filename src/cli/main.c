@@ -35,6 +35,7 @@ static const command benches[] = {
     {"conv", "the machine's peak in convolutions", sq_cli_bench_conv},
     {"model", "a whole network against that peak", sq_cli_bench_model},
     {"fft", "Fourier transforms; makes the wisdom file", sq_cli_bench_fft},
+    {"lensing", "quadratic estimators of lensing on given maps", sq_cli_bench_lensing},
     {"hdf5", "columns of a release against the bare disk", sq_cli_bench_hdf5},
     {"reduce", "a whole reduce against the bare disk", sq_cli_bench_reduce},
     {"scheduler", "rank 0's message rate and efficiency", sq_cli_bench_scheduler},

@@ -33,6 +33,7 @@ int sq_cli_export(int argc, char **argv);
 int sq_cli_bench_conv(int argc, char **argv);
 int sq_cli_bench_model(int argc, char **argv);
 int sq_cli_bench_fft(int argc, char **argv);
+int sq_cli_bench_lensing(int argc, char **argv);
 int sq_cli_bench_hdf5(int argc, char **argv);
 int sq_cli_bench_reduce(int argc, char **argv);
 int sq_cli_bench_scheduler(int argc, char **argv);
