@@ -7,7 +7,7 @@
 #include "nn/metadata.h"
 
 static const char *const names[SQ_CLUSTER_FEATURES] = {
-    "snr", "clean", "theta", "halo", "cluster", "target", "mass", "far", "cutout", "noise"};
+    "snr", "clean", "theta", "halo", "cluster", "target", "mass", "far", "cutout", "beam"};
 static const char *const truths[2] = {"target", "halo"};
 
 static sq_status read_features(const sq_model *model, const char *path, sq_cluster_combination *c)

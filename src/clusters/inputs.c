@@ -208,6 +208,11 @@ const float *sq_cluster_inputs_image(const sq_cluster_inputs *in)
     return in->image;
 }
 
+double sq_cluster_inputs_fwhm(const sq_cluster_inputs *in, int band)
+{
+    return in->fwhm[band];
+}
+
 const float *sq_cluster_inputs_planes(const sq_cluster_inputs *in)
 {
     return in->planes;

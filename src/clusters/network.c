@@ -382,6 +382,11 @@ void sq_cluster_network_sample(const sq_cluster_network *n, double x, double y, 
         head[h] = best < 0 ? NAN : n->sum[h * pixels + best];
 }
 
+double sq_cluster_network_fwhm(const sq_cluster_network *n)
+{
+    return n->inputs ? sq_cluster_inputs_fwhm(n->inputs, n->net.nband / 2) : NAN;
+}
+
 int sq_cluster_network_in_domain(const sq_cluster_network *n, int x, int y)
 {
     if (!n->inputs)

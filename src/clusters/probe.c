@@ -229,7 +229,7 @@ static void ask_network(clusters_probe *p, const sq_candidate *c, cluster_row *r
     for (int f = 0; f < SQ_CLUSTER_FEATURES; f++)
         feature[f] = NAN;
     row->cnn_halo = row->cnn_cluster = row->cnn_target = row->cnn_ln_mass = NAN;
-    row->cnn_ln_mass_err = row->cnn_far = row->cnn_cutout = NAN;
+    row->cnn_ln_mass_err = row->cnn_far = row->cnn_cutout = row->cnn_beam = NAN;
     row->probability = row->probability_halo = NAN;
     if (!p->network)
         return;
@@ -250,7 +250,7 @@ static void ask_network(clusters_probe *p, const sq_candidate *c, cluster_row *r
     feature[SQ_FEATURE_SNR] = row->snr;
     feature[SQ_FEATURE_CLEAN] = row->snr_deprojected;
     feature[SQ_FEATURE_THETA] = log(row->theta500);
-    feature[SQ_FEATURE_NOISE] = log(row->y0_fixed_err);
+    feature[SQ_FEATURE_BEAM] = row->cnn_beam = (float)sq_cluster_network_fwhm(p->network);
     sq_cluster_combine(&p->combination, feature, &target, &halo);
     row->probability = (float)target;
     row->probability_halo = (float)halo;

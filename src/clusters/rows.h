@@ -13,7 +13,8 @@ typedef struct cluster_row {
     float snr, snr_fixed, snr_deprojected, y0, y0_err, y0_fixed, y0_fixed_err, theta500,
         ln_theta500_err, y0_peak, y0_peak_err, theta500_peak, noise;
     float m500, ln_m500_err;
-    float cnn_halo, cnn_cluster, cnn_target, cnn_ln_mass, cnn_ln_mass_err, cnn_far, cnn_cutout;
+    float cnn_halo, cnn_cluster, cnn_target, cnn_ln_mass, cnn_ln_mass_err, cnn_far, cnn_cutout,
+        cnn_beam;
     float probability, probability_halo;
     int32_t flags;
     float by_scale[CLUSTER_SCALES_MAX];

@@ -33,7 +33,7 @@ FEATURES = {
     "mass": lambda c: c["cnn_ln_mass"] / c["cnn_ln_mass_err"],
     "far": lambda c: c["cnn_far"],
     "cutout": lambda c: c["cnn_cutout"],
-    "noise": lambda c: np.log(c["y0_fixed_err"]),
+    "beam": lambda c: c["cnn_beam"],
 }
 TRUTHS = ("target", "halo")
 QUANTILES = (0.02, 0.15, 0.35, 0.5, 0.65, 0.8, 0.92, 0.99)      # of targets and others in equal parts

@@ -23,7 +23,7 @@ typedef enum sq_cluster_feature {
     SQ_FEATURE_MASS, /* ln(Mvir / 2e14 Msun) in units of its error */
     SQ_FEATURE_FAR,
     SQ_FEATURE_CUTOUT, /* logit of the cutout network */
-    SQ_FEATURE_NOISE,  /* ln of the noise of y0 at the reference scale: depth and beams */
+    SQ_FEATURE_BEAM,   /* FWHM of beam and pixel of the middle band in arcmin */
     SQ_CLUSTER_FEATURES
 } sq_cluster_feature;
 

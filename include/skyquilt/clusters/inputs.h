@@ -51,6 +51,8 @@ int sq_cluster_inputs_channels(const sq_cluster_inputs *inputs);
 int sq_cluster_inputs_conditions(const sq_cluster_inputs *inputs);
 const float *sq_cluster_inputs_image(const sq_cluster_inputs *inputs);
 const float *sq_cluster_inputs_planes(const sq_cluster_inputs *inputs);
+/* FWHM of beam and pixel of a band in arcmin; 0 where lmax does not show it. */
+double sq_cluster_inputs_fwhm(const sq_cluster_inputs *inputs, int band);
 void sq_cluster_inputs_destroy(sq_cluster_inputs *inputs);
 
 /* The cutout whose corner (the outer corner of its first pixel) lies at x, y in pixels of the

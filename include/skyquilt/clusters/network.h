@@ -79,6 +79,8 @@ void sq_cluster_network_sample(const sq_cluster_network *network, double x, doub
                                float *head);
 /* 1 when depth and beams at a pixel are those of the network's training; cutouts: always. */
 int sq_cluster_network_in_domain(const sq_cluster_network *network, int x, int y);
+/* FWHM of beam and pixel of the middle band in arcmin, as the network knows it; cutouts: NaN. */
+double sq_cluster_network_fwhm(const sq_cluster_network *network);
 void sq_cluster_network_destroy(sq_cluster_network *network);
 
 #endif
