@@ -1,10 +1,12 @@
 /* One map: every rank stitches tiles, as large as its memory allows, from all blocks that touch
  * them, in the order of the tasks. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "store/hdf5_internal.h"
 #include "store/merge_internal.h"
 
 enum { CHUNK = 256 };
