@@ -14,7 +14,7 @@ static const char *const column[COLUMNS] = {"method_a", "method_b", "l_min",  "l
 
 typedef struct bins {
     int64_t n;
-    double *v[COLUMNS]; /* of rows with method_a == method_b */
+    double *v[COLUMNS]; /* of rows with method_a == method_b and a truth */
     char *methods;      /* "0: tt, 1: te, ..." */
 } bins;
 
@@ -46,7 +46,8 @@ static sq_status read_bins(const page *p, bins *b)
         SQ_TRY(sq_h5_read(p->h5, name, SQ_F64, 0, dim[0], b->v[c]));
     }
     for (int64_t i = 0; i < dim[0]; i++) {
-        if (b->v[A][i] != b->v[B][i] || !isfinite(b->v[RHO][i]))
+        /* Null tests, as the curl, have no truth to correlate with. */
+        if (b->v[A][i] != b->v[B][i] || !isfinite(b->v[RHO][i]) || b->v[RHO][i] == 0)
             continue;
         for (int c = 0; c < COLUMNS; c++)
             b->v[c][kept] = b->v[c][i];
