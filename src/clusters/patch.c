@@ -42,6 +42,7 @@ struct cluster_patch {
     sq_candidate *source; /* taken out */
     size_t capacity;
     int sources;
+    double response_seen; /* to y over noise, of a point: the greatest of decrements so far */
 };
 
 static int nearest_scale(const cluster_patch *p, double theta)
@@ -243,10 +244,11 @@ static sq_status remember_source(cluster_patch *p, const sq_candidate *c)
     return rc;
 }
 
-/* The least of a map within RING of a candidate. */
-static double deepest(const cluster_patch *p, const float *map, const sq_candidate *c)
+/* The least of a map within `radius` arcmin of a candidate, at most 0. */
+static double deepest(const cluster_patch *p, const float *map, const sq_candidate *c,
+                      double radius)
 {
-    int n = p->flat.nx, reach = (int)(RING / p->setup.settings->pixel);
+    int n = p->flat.nx, reach = (int)(radius / p->setup.settings->pixel);
     int low = c->row < reach ? 0 : c->row - reach, left = c->column < reach ? 0 : c->column - reach;
     float least = 0;
     for (int y = low; y < n && y <= c->row + reach; y++) {
@@ -258,10 +260,15 @@ static double deepest(const cluster_patch *p, const float *map, const sq_candida
 
 /* The filter of a beam answers to the decrement of a cluster that it resolves with a ring of up to
  * 0.8 of its depth, and above 217 GHz a cluster is an increment. So a peak is a source when nothing
- * near it is as deep, in its own band (filtered map and noise) or in those before. */
-static int is_source(const cluster_patch *p, const sq_candidate *c, double sigma)
+ * near it is as deep, in its own band (filtered map and noise) or in those before, and when it is
+ * twice the increment of a cluster whose decrement is at its place in those before. */
+static int is_source(const cluster_patch *p, const sq_candidate *c, double signal, double sigma)
 {
-    return c->snr > -deepest(p, p->y0[0], c) / sigma && c->snr > -deepest(p, p->snr, c);
+    double increment = signal > 0 && p->response_seen > 0
+                           ? -2 * signal / sigma / p->response_seen * deepest(p, p->snr, c, APART)
+                           : 0;
+    return c->snr > -deepest(p, p->y0[0], c, RING) / sigma &&
+           c->snr > -deepest(p, p->snr, c, RING) && c->snr > increment;
 }
 
 /* Find and subtract the sources of one band; in the last round, or without any, p->snr becomes the
@@ -272,6 +279,7 @@ static sq_status clean_band(cluster_patch *p, int band, int last, int *found)
     sq_candidate *c = NULL;
     const float *map[] = {p->masked[0]};
     double theta = POINT * ARCMIN, sigma;
+    double signal = sq_cluster_signal(p->setup.settings->ghz.value[band]);
     double unit = theta * theta * sq_gas_transform(SQ_GAS_ARNAUD, 0);
     int64_t count = 0;
     apply_window(p, p->map[band], p->masked[0]);
@@ -283,7 +291,7 @@ static sq_status clean_band(cluster_patch *p, int band, int last, int *found)
                            APART / p->setup.settings->pixel, &c, &count));
     *found = 0;
     for (int64_t k = 0; k < count; k++) {
-        if (!is_source(p, &c[k], sigma))
+        if (!is_source(p, &c[k], signal, sigma))
             continue;
         (*found)++;
         subtract(p, band, c[k].x, c[k].y, c[k].y0 * unit);
@@ -291,6 +299,7 @@ static sq_status clean_band(cluster_patch *p, int band, int last, int *found)
     }
     for (int64_t i = 0; i < p->pixels && (last || !*found); i++)
         p->snr[i] = fminf(p->snr[i], (float)(p->y0[0][i] / sigma));
+    p->response_seen = fmax(p->response_seen, -signal / sigma);
 cleanup:
     sq_free(c);
     return rc;
@@ -335,6 +344,7 @@ static sq_status take_out_sources(cluster_patch *p)
     sq_status rc = SQ_OK;
     int order[SQ_MMF_BANDS];
     p->sources = 0;
+    p->response_seen = 0;
     memset(p->snr, 0, (size_t)p->pixels * sizeof *p->snr);
     by_depth(p, order);
     for (int b = 0; b < p->setup.nband; b++) {

@@ -46,23 +46,22 @@ def profile(r):
     return np.array(out)
 
 
-def make_sky(rng):
-    """Three bands in uK on a plane of FINE pixels, x to the east, and the clusters' places on it in arcmin."""
-    l = np.hypot(np.fft.fftfreq(N, FINE * ARCMIN)[:, None], np.fft.rfftfreq(N, FINE * ARCMIN)) * 2 * np.pi
+def add_cluster(y, u, v, theta500, y0):
+    """Compton y on the fine plane, of a cluster at u, v (arcmin from the centre)."""
     ln_r = np.linspace(np.log(1e-3), np.log(5), 300)
     table = profile(np.exp(ln_r)) / profile(0)[0]
-    y, rows = np.zeros((N, N)), []
     at = (np.arange(N) - (N - 1) / 2) * FINE
-    for j in range(-2, 3):
-        for i in range(-2, 3):
-            k = (i + 2 * j) % 4
-            u, v = 48 * i + rng.uniform(-5, 5), 48 * j + rng.uniform(-5, 5)
-            # The mean over a fine pixel: the centre is cusped.
-            for a in (-0.375, -0.125, 0.125, 0.375):
-                for b in (-0.375, -0.125, 0.125, 0.375):
-                    r = np.hypot(at + a * FINE - u, (at + b * FINE - v)[:, None]) / SCALES[k]
-                    y += Y0[k] / 16 * np.interp(np.log(np.maximum(r, 1e-3)), ln_r, table, right=0)
-            rows.append((u, v, k))
+    cols, rows = (np.flatnonzero(abs(at - c) < 5 * theta500 + FINE) for c in (u, v))
+    # The mean over a fine pixel: the centre is cusped.
+    for a in (-0.375, -0.125, 0.125, 0.375):
+        for b in (-0.375, -0.125, 0.125, 0.375):
+            r = np.hypot(at[cols] + a * FINE - u, (at[rows] + b * FINE - v)[:, None]) / theta500
+            y[np.ix_(rows, cols)] += y0 / 16 * np.interp(np.log(np.maximum(r, 1e-3)), ln_r, table, right=0)
+
+
+def fine_maps(rng, y, bands=(GHZ, FWHM, NOISE), points=()):
+    """Maps in uK of y, CMB, noise up to l = 20000 and points (column, row, uK arcmin^2 by band)."""
+    l = np.hypot(np.fft.fftfreq(N, FINE * ARCMIN)[:, None], np.fft.rfftfreq(N, FINE * ARCMIN)) * 2 * np.pi
     spectrum = np.where(l > 2, 2 * np.pi / np.maximum(l, 2) ** 2 * 6000 * np.exp(-(l / 1400) ** 1.25), 0)
 
     def draw(power):
@@ -70,11 +69,26 @@ def make_sky(rng):
         return white * np.sqrt(power) / (FINE * ARCMIN)
     cmb, wave = draw(spectrum), np.fft.rfft2(y) / np.sinc(l * FINE * ARCMIN / 2 / np.pi)
     maps = []
-    for ghz, fwhm, noise in zip(GHZ, FWHM, NOISE):
+    for b, (ghz, fwhm, noise) in enumerate(zip(*bands)):
         beam = np.exp(-0.5 * (l * fwhm * ARCMIN / np.sqrt(8 * np.log(2))) ** 2)
         instrument = draw(np.where(l < 20000, (noise * ARCMIN) ** 2, 0))
-        maps.append(np.fft.irfft2((cmb + wave * signal(ghz)) * beam + instrument, (N, N)))
-    return maps, np.array(rows)
+        spots = np.zeros((N, N))
+        for column, row, flux in points:
+            spots[row, column] += flux[b] / FINE ** 2
+        maps.append(np.fft.irfft2((cmb + wave * signal(ghz) + np.fft.rfft2(spots)) * beam + instrument, (N, N)))
+    return maps
+
+
+def make_sky(rng, bands=(GHZ, FWHM, NOISE)):
+    """Maps of the bands on a plane of FINE pixels, x to the east, and the clusters' places on it in arcmin."""
+    y, rows = np.zeros((N, N)), []
+    for j in range(-2, 3):
+        for i in range(-2, 3):
+            k = (i + 2 * j) % 4
+            u, v = 48 * i + rng.uniform(-5, 5), 48 * j + rng.uniform(-5, 5)
+            add_cluster(y, u, v, SCALES[k], Y0[k])
+            rows.append((u, v, k))
+    return fine_maps(rng, y, bands), np.array(rows)
 
 
 def unit(ra, dec):
@@ -117,7 +131,7 @@ def sample(sky, ra, dec, centre, edge=140):
     return out
 
 
-def flat_files(folder, name, projection, sky, centre, flip=-1, n=580):
+def flat_files(folder, name, projection, sky, centre, flip=-1, n=580, names=GHZ):
     w = WCS(naxis=2)
     w.wcs.ctype = [f"RA---{projection}", f"DEC--{projection}"]
     w.wcs.cdelt = [flip * 0.5 / 60, 0.5 / 60]
@@ -127,7 +141,7 @@ def flat_files(folder, name, projection, sky, centre, flip=-1, n=580):
         w.wcs.crpix = [n / 2 + 0.3, n / 2 - centre[1] * 120]
     y, x = np.mgrid[:n, :n]
     ra, dec = w.wcs_pix2world(x, y, 0)
-    for ghz, m in zip(GHZ, sample(sky, ra, dec, centre)):
+    for ghz, m in zip(names, sample(sky, ra, dec, centre)):
         h = w.to_header()
         h["BUNIT"] = "uK"
         fits.writeto(os.path.join(folder, f"{name}-{ghz}.fits"), m, h, overwrite=True)
@@ -181,13 +195,14 @@ def weight_files(folder, n=580):
             fits.writeto(os.path.join(folder, f"{name}-{ghz}.fits"), plane.astype("f4"), header)
 
 
-def configure(folder, name, maps=None, **more):
-    keys = dict(ghz=list(GHZ), maps=[f"{maps or name}-{g}.fits" for g in GHZ], fwhm=list(FWHM), noise=list(NOISE),
+def configure(folder, name, maps=None, bands=(GHZ, FWHM, NOISE), patch="{core: 192, halo: 64}", **more):
+    ghz, fwhm, noise = map(list, bands)
+    keys = dict(ghz=ghz, maps=[f"{maps or name}-{g}.fits" for g in ghz], fwhm=fwhm, noise=noise,
                 pixel_window="false", lmax=14000, scales=list(SCALES), map_pixel=4, min_snr=5)
     keys.update(more)
     path = os.path.join(folder, name + ".yaml")
     with open(path, "w") as f:
-        f.write(f"probe: clusters\noutput: {name}\npatch: {{core: 192, halo: 64}}\nclusters:\n")
+        f.write(f"probe: clusters\noutput: {name}\npatch: {patch}\nclusters:\n")
         f.writelines(f"  {k}: {v}\n".replace("'", "") for k, v in keys.items() if v is not None)
     return path
 
