@@ -7,12 +7,18 @@
 #include "lensing/n1.h"
 #include "lensing/patch_internal.h"
 
+/* Estimates far above the bins, where hardly any pair of modes tells kappa, would leak into them
+ * through the corners of a window. */
+static const double MARGIN = 1.2;
 static const double N1_STEP = 60; /* of the grid of l in N1: a finer one changes it by 1% */
 
-/* Modes of a field under the window. */
-static void apply_window(lensing_patch *p, const double _Complex *field, double _Complex *out)
+/* Modes of a field, of l up to `top`, under the window. */
+static void apply_window(lensing_patch *p, const double _Complex *field, double top,
+                         double _Complex *out)
 {
-    sq_fft_backward(p->fft, field, p->drawn[0]);
+    for (int64_t k = 0; k < p->modes; k++)
+        out[k] = p->ell[k] <= top ? field[k] : 0;
+    sq_fft_backward(p->fft, out, p->drawn[0]);
     for (int64_t k = 0; k < p->pixels; k++)
         p->drawn[0][k] *= p->window[k];
     sq_fft_forward(p->fft, p->drawn[0], out);
@@ -30,15 +36,15 @@ sq_status lensing_patch_powers(lensing_patch *p, const double _Complex *const *f
 {
     sq_status rc = SQ_OK;
     const lensing_pairs *pairs = p->setup.pairs;
-    double swapped[LENSING_BINS];
+    double swapped[LENSING_BINS], top = MARGIN * pairs->edges[pairs->bins];
     for (int f = 0; f < pairs->fields; f++) {
         if (!field[f])
             continue;
-        apply_window(p, field[f], p->windowed[0][f]);
+        apply_window(p, field[f], top, p->windowed[0][f]);
         if (other == field)
             memcpy(p->windowed[1][f], p->windowed[0][f], (size_t)p->modes * sizeof **field);
         else
-            apply_window(p, other[f], p->windowed[1][f]);
+            apply_window(p, other[f], top, p->windowed[1][f]);
     }
     for (int k = 0; k < pairs->pairs; k++) {
         double *out = power + (int64_t)k * pairs->bins;
@@ -76,7 +82,7 @@ static void ratios(lensing_patch *p, int set, double ratio[4])
             p->lensed[i][k] = p->ell[k] >= (double)s->lmin && p->ell[k] <= (double)s->lmax
                                   ? p->leg[set][i][k]
                                   : 0;
-        apply_window(p, p->lensed[i], m[i]);
+        apply_window(p, p->lensed[i], INFINITY, m[i]);
     }
     for (int64_t k = 0; k < p->modes; k++) {
         double l = p->ell[k], w = sq_flat_weight(&p->flat, (int)(k % columns));
@@ -277,9 +283,9 @@ static sq_status add_powers(lensing_patch *p, const split_sums *s, double _Compl
 }
 
 /* Power from n >= 4 splits with independent noise, of which it has no bias: the mean of C(kappa_ij,
- * kappa_kl) over all i, j, k, l that differ (Madhavacheril et al. 2020, 2011.02475). With S = sum over
- * ordered pairs i != j of kappa_ij and s_i = sum over j != i of kappa_ij their sum is C(S, S) - 4
- * sum_i C(s_i, s_i) + 2 sum_(i != j) C(kappa_ij, kappa_ij). */
+ * kappa_kl) over all i, j, k, l that differ (Madhavacheril et al. 2020, 2011.02475). With S = sum
+ * over ordered pairs i != j of kappa_ij and s_i = sum over j != i of kappa_ij their sum is C(S, S)
+ * - 4 sum_i C(s_i, s_i) + 2 sum_(i != j) C(kappa_ij, kappa_ij). */
 static sq_status sum_splits(lensing_patch *p, const split_sums *s, int splits, double *power)
 {
     sq_status rc = SQ_OK;

@@ -26,7 +26,7 @@ ENV = dict(os.environ, OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_ALLOW_RUN_AS_
            OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_io="romio321", OMPI_MCA_btl="self,vader", OMP_NUM_THREADS="1")
 EDGES = [60, 150, 300, 500, 800]
 MV, EB, TT, CURL = 5, 4, 0, 9
-EMPTY, U_SIGN, TE_SIGN, SPECTRUM = 1, 2, 4, 8
+EMPTY, U_SIGN, TE_SIGN, SPECTRUM, CURL_POWER = 1, 2, 4, 8, 16
 SIMULATIONS = 6
 
 
@@ -100,6 +100,7 @@ def test_survey():
           f"{quality['ee_ratio'][full].mean():.3f} BB {quality['bb_ratio'][full].mean():.3f} TE "
           f"{quality['te_ratio'][full].mean():.3f}, flags {quality['flags'][used]}")
     assert full.sum() >= 3 and not (quality["flags"][full] & (U_SIGN | TE_SIGN | SPECTRUM)).any()
+    assert not (quality["flags"][used] & CURL_POWER).any(), "a curl in patches, whole or not"
     rows = table("survey", "survey")
     for method in (EB, MV):
         own = pick(rows, (rows["method_a"] == method) & (rows["method_b"] == method))
