@@ -355,6 +355,11 @@ def remake(options):
         row = table["separation"]["network"]
         common.say(f"sum m_nu 0.06 and 0.30: qe needs {table['separation']['boxes for 3 sigma of qe']:.0f} boxes for 3 sigma")
         criteria.add("sigma between sum m_nu 0.06 and 0.30, network, where qe has 3", row["sigma"], 3.5, row["error"])
+        import lensing_cut_sky  # which builds on this module
+        tables["cut sky"], asked = lensing_cut_sky.measure(folder, model, options.seed, 4 if options.quick else 24, shown)
+        lensing_cut_sky.show(tables["cut sky"], asked)
+        for row in asked:
+            criteria.add(*row)
         if not options.model and not options.quick:
             draw(shown, table, os.path.join(common.ROOT, "tools", "results", "lensing.png"))
     finally:

@@ -100,8 +100,11 @@ def mapped(release, kappa):
     return out
 
 
-def measure(folder, model=periodic.MODEL, seed=20260, simulations=24, boxes=200, fields=1):
-    """Tables of rho and criteria: ({name: {method: {rho, error}}}, [(name, value, target, error)])."""
+def measure(folder, model=periodic.MODEL, seed=20260, simulations=24, reference=200, fields=1):
+    """Tables of rho and criteria: ({name: {method: {rho, error}}}, [(name, value, target, error)]).
+
+    `reference`: boxes of evaluate_lensing.Boxes with noise 1, or how many to make.
+    """
     bins, cut, data, facts = list(zip(EDGES[:-1], EDGES[1:])), [], [], []
     for field in range(fields):
         release, kappa = survey(folder, model, seed + 100, field, simulations)
@@ -111,7 +114,8 @@ def measure(folder, model=periodic.MODEL, seed=20260, simulations=24, boxes=200,
         data.append(mapped(release, kappa))
     sums = {"cut": {m: np.concatenate([c[m] for c in cut], 1) for m in CODES},
             "map": {m: np.concatenate([d[m] for d in data], 1) for m in CODES}}
-    reference = periodic.Boxes(folder, model, "periodic", seed + 50, boxes, noise=1, fwhm=1)
+    if isinstance(reference, int):
+        reference = periodic.Boxes(folder, model, "periodic", seed + 50, reference, noise=1)
     sums["periodic"] = {m: reference.correlations(m, edges=bins) for m in ("qe", "qen", "network")}
     tables, criteria = {"bins": bins, "patches": facts}, []
     for name, methods in sums.items():

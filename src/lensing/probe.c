@@ -182,7 +182,7 @@ static sq_status describe(void *self, sq_probe_description *out)
     for (int k = 0; k < out->nmap; k++)
         out->map[k] = &p->release.schema[k];
     /* Maps and modes of patch and simulations in double precision, three sets of fields. */
-    out->memory = pixels * 8 * (uint64_t)(120 + 6 * p->pairs.fields + (p->model ? 200 : 0)) +
+    out->memory = pixels * 8 * (uint64_t)(170 + 6 * p->pairs.fields + (p->model ? 200 : 0)) +
                   ((uint64_t)64 << 20);
     return SQ_OK;
 }
