@@ -328,6 +328,33 @@ cleanup:
     return rc;
 }
 
+sq_status sq_mmf_profile(sq_mmf *m, sq_gas_model shape, double theta, double step, int n,
+                         double *out)
+{
+    sq_status rc = SQ_OK;
+    const sq_flat *f = &m->setup.flat;
+    double *other = NULL, *sum = NULL, width = 2 * M_PI / (f->nx * f->dx);
+    int rings = (int)(m->setup.lmax / width) + 1, columns = f->nx / 2 + 1;
+    SQ_TRY(SQ_ALLOC(other, m->setup.lmax + 2, "profile"));
+    SQ_TRY(SQ_ALLOC(sum, rings, "rings"));
+    set_profile(m, shape, theta, other);
+    for (int64_t k = 0; k < m->modes; k++) {
+        if (m->ell[k] > 0)
+            sum[(int)(m->ell[k] / width)] +=
+                sq_flat_weight(f, (int)(k % columns)) * (double)m->weight[m->last][k] *
+                profile_at(m->profile, m->ell[k]) * profile_at(other, m->ell[k]);
+    }
+    for (int i = 0; i < n; i++) {
+        out[i] = 0;
+        for (int r = 0; r < rings; r++)
+            out[i] += m->sigma2 / sq_flat_area(f) * sum[r] * j0((r + 0.5) * width * i * step);
+    }
+cleanup:
+    sq_free(other);
+    sq_free(sum);
+    return rc;
+}
+
 void sq_mmf_weights(const sq_mmf *m, int band, double *psi)
 {
     for (int64_t k = 0; k < m->modes; k++) {

@@ -18,7 +18,8 @@ static const double STAMP = 12;      /* arcmin: radius of a source's profile */
 static const double STEP = 0.05;     /* arcmin, of the profile's table */
 static const double DAZZLE = 30;     /* S/N of a source whose core is masked too */
 static const double RING = 10;       /* arcmin: how far a cluster reaches in maps of sources */
-enum { PROFILE = 242, RESPONSES = 24, ROUNDS = 2 };
+static const double RINGING = 0.15;  /* of a cluster's S/N, at most */
+enum { PROFILE = 242, RESPONSES = 24, ROUNDS = 2, RINGS = 120 /* arcmin */ };
 
 struct cluster_patch {
     cluster_setup setup;
@@ -42,6 +43,7 @@ struct cluster_patch {
     sq_candidate *source; /* taken out */
     size_t capacity;
     int sources;
+    double *ring[CLUSTER_SCALES_MAX][CLUSTER_SCALES_MAX]; /* of the filters, by arcmin */
     double response_seen; /* to y over noise, of a point: the greatest of decrements so far */
 };
 
@@ -145,6 +147,14 @@ cleanup:
     return rc;
 }
 
+static void forget_rings(cluster_patch *p)
+{
+    for (int k = 0; k < CLUSTER_SCALES_MAX * CLUSTER_SCALES_MAX; k++) {
+        sq_free(p->ring[k / CLUSTER_SCALES_MAX][k % CLUSTER_SCALES_MAX]);
+        p->ring[k / CLUSTER_SCALES_MAX][k % CLUSTER_SCALES_MAX] = NULL;
+    }
+}
+
 void cluster_patch_destroy(cluster_patch *p)
 {
     if (!p)
@@ -162,6 +172,7 @@ void cluster_patch_destroy(cluster_patch *p)
     }
     for (int s = 0; s < CLUSTER_SCALES_MAX; s++)
         sq_free(p->y0[s]);
+    forget_rings(p);
     sq_mmf_destroy(p->mmf);
     sq_free(p->clean);
     sq_free(p->snr);
@@ -467,6 +478,51 @@ cleanup:
     return rc;
 }
 
+/* What the filter of a scale answers, `apart` arcmin away, to a cluster of another of unit y0. */
+static sq_status ring_at(cluster_patch *p, int scale, int other, double apart, double *out)
+{
+    sq_status rc = SQ_OK;
+    sq_gas_model gas = (sq_gas_model)p->setup.settings->gas;
+    double **table = &p->ring[scale][other], sigma;
+    if (!*table) {
+        SQ_TRY(SQ_ALLOC(*table, RINGS + 1, "rings of a filter"));
+        SQ_TRY(sq_mmf_filter(p->mmf, gas, p->theta[scale], 0, NULL, &sigma));
+        SQ_TRY(sq_mmf_profile(p->mmf, gas, p->theta[other], ARCMIN, RINGS + 1, *table));
+    }
+    int i = (int)apart;
+    *out = (*table)[i] + (apart - i) * ((*table)[i + 1] - (*table)[i]);
+cleanup:
+    return rc;
+}
+
+/* The filter rings: a tenth of a strong cluster comes back at some distance. What is left of a
+ * candidate without the rings of those before it must be above the threshold. Candidates lie in the
+ * order of falling S/N. */
+static sq_status drop_rings(cluster_patch *p)
+{
+    sq_status rc = SQ_OK;
+    double pixel = p->setup.settings->pixel;
+    int64_t kept = 0;
+    forget_rings(p);
+    for (int64_t i = 0; i < p->candidates; i++) {
+        const sq_candidate *c = &p->candidate[i];
+        double left = c->snr;
+        for (int64_t k = 0; k < kept && c->snr < RINGING * p->candidate[k].snr; k++) {
+            const sq_candidate *strong = &p->candidate[k];
+            double apart = hypot(c->x - strong->x, c->y - strong->y) * pixel, response;
+            if (apart >= RINGS)
+                continue;
+            SQ_TRY(ring_at(p, c->scale, strong->scale, apart, &response));
+            left -= fmax(0, response) * strong->y0 / c->y0_error;
+        }
+        if (left >= p->setup.settings->min_snr)
+            p->candidate[kept++] = *c;
+    }
+    p->candidates = kept;
+cleanup:
+    return rc;
+}
+
 static sq_status find_clusters(cluster_patch *p, const cluster_input *in)
 {
     const cluster_settings *s = p->setup.settings;
@@ -489,6 +545,7 @@ static sq_status find_clusters(cluster_patch *p, const cluster_input *in)
     SQ_TRY(filter_all(p));
     memcpy(p->snr, sq_finder_snr(p->finder), (size_t)p->pixels * sizeof *p->snr);
     SQ_TRY(sq_finder_peaks(p->finder, s->min_snr, APART / s->pixel, &p->candidate, &p->candidates));
+    SQ_TRY(drop_rings(p));
     p->sigma_clean = NAN;
     if (s->deproject && p->setup.nband > 1)
         SQ_TRY(sq_mmf_filter(p->mmf, (sq_gas_model)s->gas, p->theta[p->reference], 1, p->clean,

@@ -1,6 +1,6 @@
 """Point sources, holes, edges and high bands through the whole program, on skies as in test_maps.py.
 
-A nearby cluster of 2e15 Msun is not taken for a point source; bright radio sources are taken out and leave no candidate. No
+A nearby cluster of 2e15 Msun is not taken for a point source, and the rings that the filter makes of it are no candidates; bright radio sources are taken out and leave no candidate. No
 candidate lies within the margin of the data's border or of a hole, and no cluster beyond is lost. With bands above
 217 GHz, where clusters are increments, y0 is right, and the stated noise is the scatter of filtered maps.
 
@@ -69,6 +69,8 @@ def check_sources_and_borders(folder):
             # Cells of 4' decide where the border lies.
             nearest = apart(found, u, v).min()
             assert (nearest < 0.5) if distance > EDGE + 4 else (nearest > 2), f"{name}: {distance}' from the border: {nearest:.2f}"
+        true = np.min([apart(found, u, v) for u, v, *_ in [NEARBY, *small_clusters()]], axis=0)
+        assert (true < 1).all(), f"{name}: candidates without a cluster, rings of the filter?"
         u, v = maps.to_plane(found["ra"], found["dec"], maps.CENTRE)
         assert (BORDER - np.maximum(abs(u), abs(v)) > 0.7 * EDGE - 4).all() and (apart(found, *HOLE_AT) > HOLE + 0.7 * EDGE - 4).all()
     for u, v in RADIO:

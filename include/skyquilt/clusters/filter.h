@@ -66,6 +66,10 @@ sq_status sq_mmf_filter(sq_mmf *mmf, sq_gas_model shape, double theta, int depro
 /* Response of the filter of the last scale to a cluster of another scale: the mean filtered central
  * value per unit of y0. 1 for the same scale. */
 sq_status sq_mmf_response(sq_mmf *mmf, sq_gas_model shape, double theta, double *out);
+/* The same at distances i * step rad from the cluster's centre, i = 0..n - 1: the mean over
+ * directions. */
+sq_status sq_mmf_profile(sq_mmf *mmf, sq_gas_model shape, double theta, double step, int n,
+                         double *out);
 /* The filter of one band at every mode, Psi_i[ny (nx/2 + 1)], of the last scale: for tests and
  * plots. */
 void sq_mmf_weights(const sq_mmf *mmf, int band, double *psi);
