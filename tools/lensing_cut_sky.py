@@ -69,7 +69,8 @@ def simulated(release):
 
 
 def mapped(release, kappa):
-    """The same of the stitched map and the field's truth, one sky."""
+    """The same of the stitched map and the field's truth, one sky; modes have the weights in a bin that they have as
+    estimates, before the map is made unbiased."""
     from astropy.io import fits
     from astropy.wcs import WCS
     from scipy.ndimage import map_coordinates
@@ -79,6 +80,7 @@ def mapped(release, kappa):
         text = text.decode() if isinstance(text, bytes) else text
         ra0, step, dec0, _ = map(float, re.search(r"ra = (\S+) - (\S+) column, dec = (\S+) \+ (\S+) row", text).groups())
         stitched = maps[:].astype(float)
+        rows = {k: f["bandpowers"][k][:] for k in ("area", "method_a", "method_b", "l_min", "l_max", "transfer_a")}
     with fits.open(kappa) as f:
         image = [hdu for hdu in f if hdu.data is not None][0]
         truth, wcs = image.data.astype(float), WCS(image.header)
@@ -94,7 +96,9 @@ def mapped(release, kappa):
     modes = lambda m: np.fft.fft2(m * window)
     out = {}
     for plane, name in enumerate(CODES):
-        a, b = modes(stitched[plane][row, column]), modes(truth)
+        own = (rows["area"] > 1) & (rows["method_a"] == CODES[name]) & (rows["method_b"] == CODES[name])
+        transfer = np.interp(ell, 0.5 * (rows["l_min"] + rows["l_max"])[own], rows["transfer_a"][own])
+        a, b = modes(stitched[plane][row, column]) * transfer, modes(truth)
         sums = [(a * b.conj()).real, abs(a) ** 2, abs(b) ** 2]
         out[name] = np.array([[[s[(ell >= low) & (ell < high)].sum() for low, high in zip(EDGES[:-1], EDGES[1:])]] for s in sums])
     return out
