@@ -101,6 +101,17 @@ def test_projections():
         compare(projection, first, pick(found, at), distance, *limit)
 
 
+def test_mixed():
+    """Bands of different projections: the patches' grid is common to them."""
+    keys = [("zea", 95), ("car", 150), ("cea", 220)]
+    configure("run-mixed", "zea", maps=[f"{p}/field-*-{g}.fits" for p, g in keys], beams=[f"{p}/beam-{g}.txt" for p, g in keys])
+    run("run-mixed")
+    first, found = table("run-zea"), table("run-mixed")
+    first = pick(first, first["snr"] > 8)
+    at, distance = nearest(first["ra"], first["dec"], found)
+    compare("mixed", first, pick(found, at), distance, 0.07, 0.07)
+
+
 def at_halos(name, sky, snr):
     """Candidate and distance by halo, for halos that are the heaviest within 4'."""
     found = table(name)
@@ -181,6 +192,8 @@ def test_refusals():
     for name, factor in (("kelvin", 1e-6), ("micro", 1e6)):
         rewrite(name, lambda t, w: np.multiply(t, np.float32(factor), out=t))
         refused("run-" + name, name + "/field-000-220.fits", sky=name)
+    rewrite("nothing", lambda t, w: t.fill(np.nan))
+    refused("run-nothing", "nothing/field-000-220.fits", sky="nothing")
     with open("bad-discs.txt", "w") as f:
         f.write("# ra dec radius\n1.0 2.0 3.0\n1.0 95 3\n")
     refused("discs", "bad-discs.txt:3:", sources="bad-discs.txt")
@@ -230,19 +243,23 @@ def test_coverage():
 
 
 def test_all_masked():
-    """Nothing to look at: a complete run of no candidates and no area."""
+    """Nothing to look at, or no weight above 0 in one band: a complete run of no candidates and no area."""
     with open("everywhere.txt", "w") as f:
         f.write("0 0 300\n")
     configure("run-dark", "zea", sources="everywhere.txt")
-    run("run-dark")
-    area = table("run-dark", "area")
-    assert len(table("run-dark")["ra"]) == 0 and (area["flags"] & 1).all() and np.nansum(area["area"]) == 0
+    rewrite("negative", lambda t, w: np.negative(w, out=w))
+    configure("run-negative", "negative")
+    for name in ("run-dark", "run-negative"):
+        run(name)
+        area = table(name, "area")
+        assert len(table(name)["ra"]) == 0 and (area["flags"] & 1).all() and np.nansum(area["area"]) == 0, name
 
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         test_projections()
+        test_mixed()
         test_pole()
         test_ranks()
         test_refusals()
