@@ -14,16 +14,10 @@
  * response in the place of C in W_u, and diagonal power C_tot: it cancels the denominators of the
  * second estimator. */
 #include <math.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "lensing/quadratic_internal.h"
-
-enum { PRODUCTS_MAX = TERMS_MAX * TERMS_MAX * 7 };
-
-typedef struct list {
-    int count;
-    product item[PRODUCTS_MAX];
-} list;
 
 /* C^(x y) over both totals, at the quadrant's modes; NULL: 0. */
 static const double *between(const sq_quadratic *q, const double *cross, int x, int y)
@@ -37,56 +31,48 @@ static factor make(const double *w1, const double *w2, const double *c, turn a, 
     return (factor){{w1, w2, c}, {a < b ? a : b, a < b ? b : a}, {i, j}};
 }
 
-static void add(list *l, double scale, int pair, factor a, factor b)
-{
-    l->item[l->count++] = (product){scale, pair, a, b};
-}
-
 static void add_straight(const sq_quadratic *q, const term *t, double *const *wa, const term *u,
-                         double *const *wb, const double *cross, list *l)
+                         double *const *wb, const double *cross, product_list *l)
 {
     static const int axes[3][2] = {{ALONG_X, ALONG_X}, {ALONG_X, ALONG_Y}, {ALONG_Y, ALONG_Y}};
     const double *x = between(q, cross, t->x, u->x), *y = between(q, cross, t->y, u->y);
     if (!x || !y)
         return;
-    for (int p = 0; p < 3; p++)
-        add(l, (p == 1 ? 2 : 1) * t->sign * u->sign, p,
-            make(wa[t->spectrum], wb[u->spectrum], x, t->xturn, u->xturn, axes[p][0], axes[p][1]),
-            make(NULL, NULL, y, t->yturn, u->yturn, NO_AXIS, NO_AXIS));
+    for (int p = 0; p < 3; p++) {
+        factor a = make(wa[t->spectrum], wb[u->spectrum], x, t->xturn, u->xturn, axes[p][0],
+                        axes[p][1]);
+        factor b = make(NULL, NULL, y, t->yturn, u->yturn, NO_AXIS, NO_AXIS);
+        products_add(l, (p == 1 ? 2 : 1) * t->sign * u->sign, p, &a, &b);
+    }
 }
 
 /* The two factors i of the maps' gradients make the sign. */
 static void add_swapped(const sq_quadratic *q, const term *t, double *const *wa, const term *u,
-                        double *const *wb, const double *cross, list *l)
+                        double *const *wb, const double *cross, product_list *l)
 {
     const double *x = between(q, cross, t->x, u->y), *y = between(q, cross, t->y, u->x);
     if (!x || !y)
         return;
     for (int i = ALONG_X; i <= ALONG_Y; i++) {
-        for (int j = ALONG_X; j <= ALONG_Y; j++)
-            add(l, -t->sign * u->sign, (i == ALONG_Y) + (j == ALONG_Y),
-                make(wa[t->spectrum], NULL, x, t->xturn, u->yturn, i, NO_AXIS),
-                make(wb[u->spectrum], NULL, y, t->yturn, u->xturn, j, NO_AXIS));
+        for (int j = ALONG_X; j <= ALONG_Y; j++) {
+            factor a = make(wa[t->spectrum], NULL, x, t->xturn, u->yturn, i, NO_AXIS);
+            factor b = make(wb[u->spectrum], NULL, y, t->yturn, u->xturn, j, NO_AXIS);
+            products_add(l, -t->sign * u->sign, (i == ALONG_Y) + (j == ALONG_Y), &a, &b);
+        }
     }
 }
 
-sq_status sq_quadratic_gram(sq_quadratic *q, sq_qe a, double *const *wa, sq_qe b, double *const *wb,
-                            const double *cross, int curl, double *out)
+void sq_quadratic_gram(const sq_quadratic *q, sq_qe a, double *const *wa, sq_qe b,
+                       double *const *wb, const double *cross, product_list *out)
 {
-    sq_status rc = SQ_OK;
-    list *l = NULL;
-    SQ_TRY(SQ_ALLOC(l, 1, "products"));
+    out->count = 0;
     for (int i = 0; i < TERMS_MAX && sq_qe_terms[a][i].sign != 0; i++) {
         for (int j = 0; j < TERMS_MAX && sq_qe_terms[b][j].sign != 0; j++) {
             const term *t = &sq_qe_terms[a][i], *u = &sq_qe_terms[b][j];
-            add_straight(q, t, wa, u, wb, cross, l);
-            add_swapped(q, t, wa, u, wb, cross, l);
+            add_straight(q, t, wa, u, wb, cross, out);
+            add_swapped(q, t, wa, u, wb, cross, out);
         }
     }
-    SQ_TRY(products_sum(&q->products, l->count, l->item, curl, out));
-cleanup:
-    sq_free(l);
-    return rc;
 }
 
 /* C^TE / (C^TT C^EE). */
@@ -114,43 +100,64 @@ sq_status sq_quadratic_covariance(sq_quadratic *q, sq_qe a, sq_qe b, const doubl
 {
     sq_status rc = SQ_OK;
     double *cross = NULL;
-    SQ_TRY(sq_quadratic_need_response(q, a));
-    SQ_TRY(sq_quadratic_need_response(q, b));
+    product_list *list = NULL;
+    SQ_TRY(sq_quadratic_need_responses(q, 1u << a | 1u << b));
     SQ_TRY(make_cross(q, total_te, &cross));
-    SQ_TRY(sq_quadratic_gram(q, a, q->weight, b, q->weight, cross, 0, out));
+    SQ_TRY(SQ_ALLOC(list, 1, "products"));
+    sq_quadratic_gram(q, a, q->weight, b, q->weight, cross, list);
+    SQ_TRY(products_sums(&q->products, 1, list, 0, &out));
     for (int64_t k = 0; k < q->modes; k++) {
         double r = q->response[a][k] * q->response[b][k];
         out[k] = r > 0 ? out[k] * sq_quadratic_to_kappa(q, k) / r : 0;
     }
 cleanup:
     sq_free(cross);
+    sq_free(list);
     return rc;
 }
 
+/* n0 += of a pair of estimators, counted `times`. */
+static void add_pair(const sq_quadratic *q, sq_qe a, sq_qe b, int times, const double *gram,
+                     double *n0)
+{
+    for (int64_t k = 0; k < q->modes; k++) {
+        int there = q->response[a][k] > 0 && q->response[b][k] > 0;
+        n0[k] += there ? times * gram[k] : 0;
+    }
+}
+
+/* All covariances over (sum R)^2; those of one estimator alone are known but for TE's, which has
+ * terms of the cross power. */
 sq_status sq_quadratic_combined_n0(sq_quadratic *q, unsigned kinds, const double *total_te,
                                    double *n0)
 {
+    enum { PAIRS = SQ_QE_COUNT * (SQ_QE_COUNT + 1) / 2 };
     sq_status rc = SQ_OK;
-    double *cross = NULL, *one = NULL;
-    SQ_TRY(SQ_ALLOC(one, q->modes, "noise"));
-    for (int64_t k = 0; k < q->modes; k++)
-        n0[k] = 0;
-    for (int a = 0; a < SQ_QE_COUNT; a++) {
-        if (kinds & 1u << a)
-            SQ_TRY(sq_quadratic_need_response(q, (sq_qe)a));
-    }
+    double *cross = NULL, *gram[PAIRS] = {NULL};
+    sq_qe pair[PAIRS][2];
+    product_list *list = NULL;
+    int pairs = 0;
+    SQ_TRY(sq_quadratic_need_responses(q, kinds));
     SQ_TRY(make_cross(q, total_te, &cross));
-    for (int a = 0; a < SQ_QE_COUNT; a++) {
-        for (int b = a; b < SQ_QE_COUNT; b++) {
+    SQ_TRY(SQ_ALLOC(list, PAIRS, "products"));
+    memset(n0, 0, (size_t)q->modes * sizeof *n0);
+    for (sq_qe a = 0; a < SQ_QE_COUNT; a++) {
+        for (sq_qe b = a; b < SQ_QE_COUNT; b++) {
             if (!(kinds & 1u << a) || !(kinds & 1u << b) || !correlated(a, b))
                 continue;
-            SQ_TRY(sq_quadratic_gram(q, (sq_qe)a, q->weight, (sq_qe)b, q->weight, cross, 0, one));
-            for (int64_t k = 0; k < q->modes; k++) {
-                int there = q->response[a][k] > 0 && q->response[b][k] > 0;
-                n0[k] += there ? (a == b ? 1 : 2) * one[k] : 0;
+            if (a == b && a != SQ_QE_TE) {
+                add_pair(q, a, a, 1, q->own[a], n0);
+                continue;
             }
+            SQ_TRY(SQ_ALLOC(gram[pairs], q->modes, "noise"));
+            sq_quadratic_gram(q, a, q->weight, b, q->weight, cross, &list[pairs]);
+            pair[pairs][0] = a;
+            pair[pairs++][1] = b;
         }
     }
+    SQ_TRY(products_sums(&q->products, pairs, list, 0, gram));
+    for (int i = 0; i < pairs; i++)
+        add_pair(q, pair[i][0], pair[i][1], pair[i][0] == pair[i][1] ? 1 : 2, gram[i], n0);
     for (int64_t k = 0; k < q->modes; k++) {
         double r = 0;
         for (int a = 0; a < SQ_QE_COUNT; a++)
@@ -160,6 +167,8 @@ sq_status sq_quadratic_combined_n0(sq_quadratic *q, unsigned kinds, const double
     }
 cleanup:
     sq_free(cross);
-    sq_free(one);
+    sq_free(list);
+    for (int i = 0; i < PAIRS; i++)
+        sq_free(gram[i]);
     return rc;
 }

@@ -5,7 +5,7 @@
 
 #include "base/mem.h"
 
-enum { FACTORS_MAX = 160, BLOCK = 2048 };
+enum { FACTORS_MAX = 400, BLOCK = 2048 };
 enum { EVEN_EVEN, ODD_ODD, ODD_X, ODD_Y, PARITIES };
 
 typedef struct plan {
@@ -48,7 +48,7 @@ sq_status products_create(const sq_flat *flat, int lmax, products *p)
     SQ_TRY(SQ_ALLOC(p->lx, p->columns, "wave numbers"));
     SQ_TRY(SQ_ALLOC(p->work, sq_flat_modes(flat), "modes"));
     SQ_TRY(SQ_ALLOC(p->map, sq_flat_pixels(flat), "map"));
-    SQ_TRY(SQ_ALLOC(p->line, p->columns * PARITIES, "row"));
+    SQ_TRY(SQ_ALLOC(p->line, p->columns, "row"));
     for (int i = COS2; i < TURNS; i++)
         SQ_TRY(SQ_ALLOC(p->turn[i], (int64_t)p->rows * p->columns, "angles of modes"));
     for (int v = 0; v < p->rows; v++)
@@ -110,6 +110,19 @@ static int equal(const factor *a, const factor *b)
     return 1;
 }
 
+void products_add(product_list *list, double scale, int pair, const factor *a, const factor *b)
+{
+    for (int i = 0; i < list->count; i++) {
+        product *p = &list->item[i];
+        if (p->pair == pair &&
+            ((equal(&p->a, a) && equal(&p->b, b)) || (equal(&p->a, b) && equal(&p->b, a)))) {
+            p->scale += scale;
+            return;
+        }
+    }
+    list->item[list->count++] = (product){scale, pair, *a, *b};
+}
+
 /* The number of a factor among the distinct ones; -1 when there is no room. */
 static int number_of(plan *all, const factor *f)
 {
@@ -125,42 +138,39 @@ static int number_of(plan *all, const factor *f)
     return all->count++;
 }
 
-/* A power of two near the rms of a factor's transform: packed at their own heights, small ones
- * would drown in the rounding of large ones. */
-static double height(const products *p, const factor *f)
+/* A factor's function in the quadrant, over a power of two near the rms of its transform: packed at
+ * their own heights, small ones would drown in the rounding of large ones. Returns that power. */
+static double tabulate(const products *p, const factor *f, double *out)
 {
     double sum = 0;
     for (int v = 0; v < p->used_rows; v++) {
-        products_row(p, f, v, p->line);
+        double *row = out + (int64_t)v * p->columns;
+        products_row(p, f, v, row);
         for (int u = 0; u < p->used_columns; u++)
-            sum += p->line[u] * p->line[u];
+            sum += row[u] * row[u];
     }
-    return sum > 0 && isfinite(sum) ? ldexp(1, ilogb(sum) / 2) : 1;
+    double high = sum > 0 && isfinite(sum) ? ldexp(1, ilogb(sum) / 2) : 1;
+    for (int v = 0; v < p->used_rows; v++) {
+        for (int u = 0; u < p->used_columns; u++)
+            out[(int64_t)v * p->columns + u] /= high;
+    }
+    return high;
 }
 
-/* The modes of up to four factors over their heights, those of odd total parity with their i. */
-static void pack(products *p, const factor *const f[PARITIES], double high[PARITIES])
+/* The modes of up to four tabulated factors, those of odd total parity with their i. */
+static void pack(products *p, double *const table[PARITIES])
 {
     int columns = p->columns, ny = p->flat.ny;
-    for (int c = 0; c < PARITIES; c++)
-        high[c] = f[c] ? height(p, f[c]) : 1;
-    memset(p->work, 0, (size_t)sq_flat_modes(&p->flat) * sizeof *p->work);
+    memset(p->line, 0, (size_t)columns * sizeof *p->line);
     for (int v = 0; v < p->used_rows; v++) {
         const double *line[PARITIES];
-        for (int c = 0; c < PARITIES; c++) {
-            double *out = p->line + (int64_t)c * columns;
-            line[c] = out;
-            if (f[c])
-                products_row(p, f[c], v, out);
-            else
-                memset(out, 0, (size_t)columns * sizeof *out);
-        }
+        for (int c = 0; c < PARITIES; c++)
+            line[c] = table[c] ? table[c] + (int64_t)v * columns : p->line;
         double _Complex *up = p->work + (int64_t)v * columns;
         double _Complex *down = p->work + (int64_t)((ny - v) % ny) * columns;
         for (int u = 0; u < p->used_columns; u++) {
-            double even = line[EVEN_EVEN][u] / high[EVEN_EVEN];
-            double odd = line[ODD_ODD][u] / high[ODD_ODD];
-            double x = line[ODD_X][u] / high[ODD_X], y = line[ODD_Y][u] / high[ODD_Y];
+            double even = line[EVEN_EVEN][u], odd = line[ODD_ODD][u];
+            double x = line[ODD_X][u], y = line[ODD_Y][u];
             down[u] = CMPLX(even - odd, x - y);
             up[u] = CMPLX(even + odd, x + y);
         }
@@ -192,20 +202,21 @@ static void unpack(const products *p, const double high[PARITIES], double *const
     }
 }
 
+/* What a transform leaves unused of the modes stays 0. */
 static void transform_all(products *p, const plan *all, int64_t size)
 {
     int most = 0;
     for (int c = 0; c < PARITIES; c++)
         most = all->many[c] > most ? all->many[c] : most;
+    memset(p->work, 0, (size_t)sq_flat_modes(&p->flat) * sizeof *p->work);
     for (int i = 0; i < most; i++) {
-        const factor *f[PARITIES];
         double *out[PARITIES], high[PARITIES];
         for (int c = 0; c < PARITIES; c++) {
             int n = i < all->many[c] ? all->of[c][i] : -1;
-            f[c] = n < 0 ? NULL : all->factor[n];
             out[c] = n < 0 ? NULL : p->quarter + n * size;
+            high[c] = n < 0 ? 1 : tabulate(p, all->factor[n], out[c]);
         }
-        pack(p, f, high);
+        pack(p, out);
         sq_fft_backward(p->fft, p->work, p->map);
         unpack(p, high, out);
     }
@@ -249,42 +260,54 @@ static void add_modes(const products *p, int along, int curl, double *out)
     }
 }
 
-sq_status products_sum(products *p, int count, const product *list, int curl, double *out)
+/* sum[3][size] of the products whose factors have these numbers. */
+static void add_products(const products *p, const product_list *list, int (*index)[2], int64_t size,
+                         double *sum)
+{
+    memset(sum, 0, (size_t)(3 * size) * sizeof *sum);
+    for (int64_t start = 0; start < size; start += BLOCK) {
+        int64_t end = start + BLOCK < size ? start + BLOCK : size;
+        for (int i = 0; i < list->count; i++) {
+            double scale = list->item[i].scale;
+            const double *a = p->quarter + index[i][0] * size;
+            const double *b = p->quarter + index[i][1] * size;
+            double *to = sum + list->item[i].pair * size;
+            for (int64_t k = start; k < end; k++)
+                to[k] += scale * a[k] * b[k];
+        }
+    }
+}
+
+sq_status products_sums(products *p, int lists, const product_list *list, int curl,
+                        double *const *out)
 {
     sq_status rc = SQ_OK;
     plan *all = NULL;
-    int(*index)[2] = NULL;
+    int(*index)[PRODUCTS_MAX][2] = NULL;
     int64_t size = (int64_t)p->rows * p->columns;
     SQ_TRY(SQ_ALLOC(all, 1, "plan of products"));
-    SQ_TRY(SQ_ALLOC(index, count, "plan of products"));
-    for (int i = 0; i < count; i++) {
-        index[i][0] = number_of(all, &list[i].a);
-        index[i][1] = number_of(all, &list[i].b);
-        if (index[i][0] < 0 || index[i][1] < 0) {
-            rc = sq_fail(SQ_ERR_INTERNAL, "lensing: more than %d factors", FACTORS_MAX);
-            goto cleanup;
+    SQ_TRY(SQ_ALLOC(index, lists, "plan of products"));
+    for (int n = 0; n < lists; n++) {
+        for (int i = 0; i < list[n].count; i++) {
+            index[n][i][0] = number_of(all, &list[n].item[i].a);
+            index[n][i][1] = number_of(all, &list[n].item[i].b);
+            if (index[n][i][0] < 0 || index[n][i][1] < 0) {
+                rc = sq_fail(SQ_ERR_INTERNAL, "lensing: more than %d factors", FACTORS_MAX);
+                goto cleanup;
+            }
         }
     }
     SQ_TRY(SQ_GROW(p->quarter, p->capacity, (all->count + 3) * size, "transforms of filters"));
     transform_all(p, all, size);
     double *sum = p->quarter + all->count * size;
-    memset(sum, 0, (size_t)(3 * size) * sizeof *sum);
-    for (int64_t start = 0; start < size; start += BLOCK) {
-        int64_t end = start + BLOCK < size ? start + BLOCK : size;
-        for (int i = 0; i < count; i++) {
-            double scale = list[i].scale;
-            const double *a = p->quarter + index[i][0] * size;
-            const double *b = p->quarter + index[i][1] * size;
-            double *to = sum + list[i].pair * size;
-            for (int64_t k = start; k < end; k++)
-                to[k] += scale * a[k] * b[k];
-        }
+    for (int n = 0; n < lists; n++) {
+        add_products(p, &list[n], index[n], size, sum);
+        memset(out[n], 0, (size_t)sq_flat_modes(&p->flat) * sizeof *out[n]);
+        to_modes(p, sum, sum + size);
+        add_modes(p, ALONG_X, curl, out[n]);
+        to_modes(p, sum + 2 * size, NULL);
+        add_modes(p, ALONG_Y, curl, out[n]);
     }
-    memset(out, 0, (size_t)sq_flat_modes(&p->flat) * sizeof *out);
-    to_modes(p, sum, sum + size);
-    add_modes(p, ALONG_X, curl, out);
-    to_modes(p, sum + 2 * size, NULL);
-    add_modes(p, ALONG_Y, curl, out);
 cleanup:
     sq_free(all);
     sq_free(index);

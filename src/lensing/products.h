@@ -30,6 +30,12 @@ typedef struct product {
     factor a, b;
 } product;
 
+enum { PRODUCTS_MAX = 64 };
+typedef struct product_list {
+    int count;
+    product item[PRODUCTS_MAX];
+} product_list;
+
 typedef struct products {
     sq_flat flat;
     sq_fft *fft;
@@ -48,7 +54,11 @@ sq_status products_create(const sq_flat *flat, int lmax, products *p);
 void products_free(products *p);
 /* A factor's function in one row of the quadrant, without i: out[used_columns]. */
 void products_row(const products *p, const factor *f, int row, double *out);
-/* out[modes]; `curl`: with (L_y, -L_x) in the place of L. */
-sq_status products_sum(products *p, int count, const product *list, int curl, double *out);
+/* One more product; scales of equal ones are added. */
+void products_add(product_list *list, double scale, int pair, const factor *a, const factor *b);
+/* The sum of each list, out[lists][modes]: each distinct factor of all is transformed once. `curl`:
+ * with (L_y, -L_x) in the place of L. */
+sq_status products_sums(products *p, int lists, const product_list *list, int curl,
+                        double *const *out);
 
 #endif

@@ -131,27 +131,42 @@ static sq_status check_kind(const sq_quadratic *q, sq_qe kind)
     return SQ_OK;
 }
 
-sq_status sq_quadratic_need_response(sq_quadratic *q, sq_qe kind)
+sq_status sq_quadratic_need_responses(sq_quadratic *q, unsigned kinds)
 {
     sq_status rc = SQ_OK;
-    double *own = NULL, *response = NULL;
-    int s = sq_qe_terms[kind][0].spectrum;
-    SQ_TRY(check_kind(q, kind));
-    if (q->response[kind])
-        return SQ_OK;
-    SQ_TRY(SQ_ALLOC(own, q->modes, "response"));
-    SQ_TRY(sq_quadratic_gram(q, kind, q->weight, kind, q->weight, NULL, 0, own));
-    if (q->gradient[s] != q->weight[s]) {
-        SQ_TRY(SQ_ALLOC(response, q->modes, "response"));
-        SQ_TRY(
-            sq_quadratic_gram(q, kind, q->weight, kind, q->gradient, NULL, 0, response));
+    product_list *list = NULL;
+    double *out[2 * SQ_QE_COUNT] = {NULL};
+    int count = 0;
+    for (sq_qe k = 0; k < SQ_QE_COUNT; k++) {
+        SQ_TRY(kinds & 1u << k ? check_kind(q, k) : SQ_OK);
+        kinds &= q->response[k] ? ~(1u << k) : ~0u;
     }
-    q->response[kind] = response ? response : own;
-    q->own[kind] = own;
-    own = response = NULL;
+    if (!kinds)
+        return SQ_OK;
+    SQ_TRY(SQ_ALLOC(list, 2 * SQ_QE_COUNT, "products"));
+    for (sq_qe k = 0; k < SQ_QE_COUNT; k++) {
+        int s = sq_qe_terms[k][0].spectrum;
+        for (int i = 0; kinds & 1u << k && i < (q->gradient[s] != q->weight[s] ? 2 : 1); i++) {
+            SQ_TRY(SQ_ALLOC(out[count], q->modes, "response"));
+            sq_quadratic_gram(q, k, q->weight, k, i ? q->gradient : q->weight, NULL,
+                              &list[count++]);
+        }
+    }
+    SQ_TRY(products_sums(&q->products, count, list, 0, out));
+    count = 0;
+    for (sq_qe k = 0; k < SQ_QE_COUNT; k++) {
+        int s = sq_qe_terms[k][0].spectrum;
+        if (!(kinds & 1u << k))
+            continue;
+        q->own[k] = q->response[k] = out[count++];
+        if (q->gradient[s] != q->weight[s])
+            q->response[k] = out[count++];
+    }
+    memset(out, 0, sizeof out);
 cleanup:
-    sq_free(own);
-    sq_free(response);
+    sq_free(list);
+    for (int i = 0; i < 2 * SQ_QE_COUNT; i++)
+        sq_free(out[i]);
     return rc;
 }
 
@@ -159,21 +174,25 @@ static sq_status need_curl_response(sq_quadratic *q, sq_qe kind)
 {
     sq_status rc = SQ_OK;
     double *response = NULL;
+    product_list *list = NULL;
     SQ_TRY(check_kind(q, kind));
     if (q->curl_response[kind])
         return SQ_OK;
     SQ_TRY(SQ_ALLOC(response, q->modes, "response"));
-    SQ_TRY(sq_quadratic_gram(q, kind, q->weight, kind, q->gradient, NULL, 1, response));
+    SQ_TRY(SQ_ALLOC(list, 1, "products"));
+    sq_quadratic_gram(q, kind, q->weight, kind, q->gradient, NULL, list);
+    SQ_TRY(products_sums(&q->products, 1, list, 1, &response));
     q->curl_response[kind] = response;
     response = NULL;
 cleanup:
+    sq_free(list);
     sq_free(response);
     return rc;
 }
 
 const double *sq_quadratic_response(sq_quadratic *q, sq_qe kind)
 {
-    return sq_quadratic_need_response(q, kind) == SQ_OK ? q->response[kind] : NULL;
+    return sq_quadratic_need_responses(q, 1u << kind) == SQ_OK ? q->response[kind] : NULL;
 }
 
 /* |L|^2 of a mode. */
@@ -193,7 +212,7 @@ double sq_quadratic_to_kappa(const sq_quadratic *q, int64_t mode)
 
 sq_status sq_quadratic_n0(sq_quadratic *q, sq_qe kind, double *n0)
 {
-    sq_status rc = sq_quadratic_need_response(q, kind);
+    sq_status rc = sq_quadratic_need_responses(q, 1u << kind);
     for (int64_t k = 0; rc == SQ_OK && k < q->modes; k++) {
         double r = q->response[kind][k], scale = sq_quadratic_to_kappa(q, k);
         n0[k] = r > 0 && scale > 0 ? scale * q->own[kind][k] / (r * r) : INFINITY;
@@ -236,13 +255,13 @@ static void filter_row(int count, const double *function, double sign, int rotat
     }
 }
 
-/* out = FT^-1[f x], with the factor i of a gradient. */
+/* out = FT^-1[f x], with the factor i of a gradient. The modes of products->work that filters leave
+ * out are 0. */
 static void filter(sq_quadratic *q, const double _Complex *x, const factor *f, double *out)
 {
     products *p = &q->products;
     int ny = p->flat.ny, rotate = f->axis[0] != NO_AXIS;
     double down = (f->turn[0] == SIN2) != (f->axis[0] == ALONG_Y) ? -1 : 1;
-    memset(p->work, 0, (size_t)q->modes * sizeof *p->work);
     for (int v = 0; v < p->used_rows; v++) {
         int64_t up = (int64_t)v * p->columns, low = (int64_t)((ny - v) % ny) * p->columns;
         products_row(p, f, v, p->line);
@@ -310,6 +329,7 @@ static sq_status add_products(sq_quadratic *q, unsigned kinds, const double _Com
                               const double _Complex *const *y)
 {
     sq_status rc = SQ_OK;
+    memset(q->products.work, 0, (size_t)q->modes * sizeof *q->products.work);
     SQ_TRY(make_bars(q, kinds, y));
     for (int axis = 0; axis < 2; axis++) {
         for (int k = 0; k < SQ_QE_COUNT; k++) {
@@ -367,10 +387,10 @@ static sq_status prepare(sq_quadratic *q, unsigned kinds, int curl)
 {
     sq_status rc = SQ_OK;
     SQ_TRY(q->gradient_map ? SQ_OK : SQ_ALLOC(q->gradient_map, q->pixels, "map"));
+    SQ_TRY(sq_quadratic_need_responses(q, kinds));
     for (int k = 0; k < SQ_QE_COUNT; k++) {
         if (!(kinds & 1u << k))
             continue;
-        SQ_TRY(sq_quadratic_need_response(q, (sq_qe)k));
         SQ_TRY(curl ? need_curl_response(q, (sq_qe)k) : SQ_OK);
         for (int axis = 0; axis < 2; axis++) {
             double **sum = &q->sum[axis][k];
@@ -450,10 +470,7 @@ sq_status sq_quadratic_combine(sq_quadratic *q, unsigned kinds,
                                double _Complex *combined)
 {
     sq_status rc = SQ_OK;
-    for (int e = 0; e < SQ_QE_COUNT; e++) {
-        if (kinds & 1u << e)
-            SQ_TRY(sq_quadratic_need_response(q, (sq_qe)e));
-    }
+    SQ_TRY(sq_quadratic_need_responses(q, kinds));
     combine(q, kinds, q->response, kappa, combined);
 cleanup:
     return rc;

@@ -38,12 +38,12 @@ struct sq_quadratic {
 /* A table of l = 0..lmax at the quadrant's modes within lmin..lmax, or its inverse. */
 sq_status sq_quadratic_spread(const sq_quadratic *q, const double *table, int invert,
                               const char *what, double **out);
-/* Covariance of the g of a and b with weights wa and wb for fields of power 1 / inverse, and
- * `cross` = C^TE / (C^TT C^EE) between T and E (NULL: none), of gradients or of curls; out[modes].
- */
-sq_status sq_quadratic_gram(sq_quadratic *q, sq_qe a, double *const *wa, sq_qe b, double *const *wb,
-                            const double *cross, int curl, double *out);
-sq_status sq_quadratic_need_response(sq_quadratic *q, sq_qe kind);
+/* The products of the covariance of the g of a and b with weights wa and wb for fields of power
+ * 1 / inverse, and `cross` = C^TE / (C^TT C^EE) between T and E (NULL: none). */
+void sq_quadratic_gram(const sq_quadratic *q, sq_qe a, double *const *wa, sq_qe b,
+                       double *const *wb, const double *cross, product_list *out);
+/* Those of `kinds` (bits 1 << kind), together. */
+sq_status sq_quadratic_need_responses(sq_quadratic *q, unsigned kinds);
 /* L^4 / 4 of a mode: from the power of phi to that of kappa. */
 double sq_quadratic_to_kappa(const sq_quadratic *q, int64_t mode);
 
