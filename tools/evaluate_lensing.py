@@ -164,10 +164,10 @@ class Amplitude:
 
 def amplitude_table(sets):
     """Fits of the second half of each set of powers; the ratio of scatters by a paired bootstrap."""
-    out, fits = {}, {}
+    out, fits, number = {}, {}, min(len(s["qe"]) for s in sets)
+    half = number // 2
     for method in METHODS:
-        powers = [s[method] for s in sets]
-        half = len(powers[0]) // 2
+        powers = [s[method][:number] for s in sets]
         model = Amplitude([p[:half] for p in powers])
         fits[method] = np.stack([model.fit(p[half:]) for p in powers])
         n = fits[method].shape[1]
@@ -330,7 +330,8 @@ def remake(options):
             criteria.add(f"network minus qe, worst bin, {level} uK arcmin", gain["rho"][worst], 0, gain["error"][worst])
             del boxes
         number = 120 if options.quick else 1000
-        sets = [Boxes(folder, model, f"amplitude-{k}", options.seed + 10 + k, number, amplitude=a).all_powers()
+        # More at A = 1: as many as 1000 for the fit of two parameters, beside those that calibrate.
+        sets = [Boxes(folder, model, f"amplitude-{k}", options.seed + 10 + k, number * 3 // 2 if a == 1 else number, amplitude=a).all_powers()
                 for k, a in enumerate(AMPLITUDES)]
         tables["amplitude"] = table = amplitude_table(sets)
         for method, row in table.items():
