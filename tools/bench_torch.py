@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 """Time an ONNX network in PyTorch on one thread: the peer of `skyquilt bench model`.
 
-    tools/bench_torch.py FILE.onnx [--side N] [--seconds S] [--check IN.h5 OUT.h5] [--json FILE]
+    tools/bench_torch.py FILE.onnx [--side N] [--seconds S] [--bf16] [--check IN.h5 OUT.h5] [--json FILE]
 
 The graph is rebuilt from the file's own nodes and weights (what depends on constants only is computed once, and
-x * sigmoid(x) becomes torch's silu), then run under no_grad in four ways: as it is and traced, frozen and optimised
-for inference, each with plain and channels-last tensors. The fastest counts. Times are CPU seconds of the thread,
+x * sigmoid(x) becomes torch's silu), then run under inference_mode in four ways: as it is and traced, frozen and optimised
+for inference, each with plain and channels-last tensors. --bf16: and each
+eager one under autocast and with everything in bfloat16. The fastest counts. Times are CPU seconds of the thread,
 as in `bench model`. --check compares the outputs with those that `skyquilt model run` wrote.
 """
 
@@ -199,6 +200,31 @@ def pool(function):
 
 
 TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 11: torch.float64}
+def squeeze(a, x, axes):
+    for k in sorted((int(v) % x.dim() for v in axes.flatten()), reverse=True):
+        x = x.squeeze(k)
+    return x
+
+
+def unsqueeze(a, x, axes):
+    for k in sorted(int(v) for v in axes.flatten()):
+        x = x.unsqueeze(k)
+    return x
+
+
+def space_to_depth(a, x):
+    """ONNX puts the place within a block before the channel."""
+    b, (n, c, h, w) = a["blocksize"], x.shape
+    return x.reshape(n, c, h // b, b, w // b, b).permute(0, 3, 5, 1, 2, 4).reshape(n, c * b * b, h // b, w // b)
+
+
+def depth_to_space(a, x):
+    b, (n, c, h, w) = a["blocksize"], x.shape
+    if a.get("mode", b"DCR") in (b"CRD", "CRD"):
+        return F.pixel_shuffle(x, b)
+    return x.reshape(n, b, b, c // (b * b), h, w).permute(0, 3, 4, 1, 5, 2).reshape(n, c // (b * b), h * b, w * b)
+
+
 OPS = {
     "Add": lambda a, x, y: x + y, "Sub": lambda a, x, y: x - y, "Mul": lambda a, x, y: x * y,
     "Div": lambda a, x, y: x / y if x.is_floating_point() else torch.div(x, y, rounding_mode="trunc"),
@@ -220,7 +246,7 @@ OPS = {
     "Slice": cut, "Softmax": lambda a, x: F.softmax(x, a.get("axis", -1)), "Softplus": lambda a, x: F.softplus(x),
     "Split": lambda a, x, s: torch.split(x, s.tolist(), a.get("axis", 0)), "Tanh": lambda a, x: torch.tanh(x),
     "Transpose": lambda a, x: x.permute(*a["perm"]), "silu": lambda a, x: F.silu(x),
-    "Squeeze": lambda a, x, axes: x.squeeze(int(axes)), "Unsqueeze": lambda a, x, axes: x.unsqueeze(int(axes)),
+    "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth, "Squeeze": squeeze, "Unsqueeze": unsqueeze,
 }
 
 
@@ -298,6 +324,7 @@ def main():
     parser.add_argument("file")
     parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--check", nargs=2, metavar=("IN.h5", "OUT.h5"))
     parser.add_argument("--json")
     options = parser.parse_args()
@@ -309,7 +336,7 @@ def main():
     plain = make_inputs(net, graph, options.side)
     last = [x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x for x in plain]
     result = {"torch": torch.__version__, "seconds": {}}
-    with torch.no_grad():
+    with torch.inference_mode():
         if options.check:
             import h5py
             with h5py.File(options.check[0]) as source, h5py.File(options.check[1]) as made:
@@ -321,6 +348,13 @@ def main():
             result["seconds"]["eager, " + kind] = timed(net, inputs, options.seconds)
             frozen = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(net, inputs)))
             result["seconds"]["frozen, " + kind] = timed(frozen, inputs, options.seconds)
+        result["best_fp32"] = min(result["seconds"].values())
+        if options.bf16:
+            half = Net(graph).eval().bfloat16()
+            for kind, inputs in (("plain", plain), ("channels last", last)):
+                with torch.autocast("cpu", dtype=torch.bfloat16):
+                    result["seconds"]["eager, autocast, " + kind] = timed(net, inputs, options.seconds)
+                result["seconds"]["eager, bf16, " + kind] = timed(half, [x.bfloat16() for x in inputs], options.seconds)
     for name, value in result["seconds"].items():
         print("%-24s %8.2f ms" % (name, value * 1e3))
     result["best"] = min(result["seconds"].values())
