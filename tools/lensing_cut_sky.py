@@ -84,6 +84,9 @@ def mapped(release, kappa):
     with fits.open(kappa) as f:
         image = [hdu for hdu in f if hdu.data is not None][0]
         truth, wcs = image.data.astype(float), WCS(image.header)
+    # What the map's pixels cannot hold would come back as an alias.
+    l = 2 * np.pi * np.fft.fftfreq(SIDE, np.radians(PIXEL / 60))
+    truth = np.fft.ifft2(np.fft.fft2(truth) * (np.hypot(l[:, None], l) < 1.1 * EDGES[-1])).real
     half = int(0.5 * CELL / step)
     y, x = np.mgrid[-half:half, -half:half]
     column = x + round((ra0 if ra0 < 180 else ra0 - 360) / step)
