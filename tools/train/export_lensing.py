@@ -37,16 +37,26 @@ def load(path):
     return net.eval(), saved["state"]
 
 
-def sets(pattern):
-    """The domain of the conditions, and what all sets share."""
+def conditions(noise, fwhm, lmax):
+    """Of white noise (uK arcmin) behind a beam (arcmin), as include/skyquilt/lensing/inputs.h has them."""
+    ell, sigma = np.array([500, lmax]), np.radians(fwhm / 60) / np.sqrt(8 * np.log(2))
+    at, top = 0.5 * ell * (ell + 1) * sigma ** 2
+    return np.array([np.log(noise) + at, top - at])
+
+
+def sets(pattern, noise, beam):
+    """The domain of the conditions, in which all samples must lie, and what all sets share."""
     low, high, shared = [], [], {}
     for path in sorted(glob.glob(pattern)):
         with h5py.File(path) as f:
             low.append(f["condition"][:].min(0))
             high.append(f["condition"][:].max(0))
             shared = {k: f.attrs[k] for k in ("pixel", "lmin", "lmax")}
+    first, last = (conditions(noise[i], beam[i], shared["lmax"]) + (-1e-3, 1e-3)[i] for i in (0, 1))
+    if (np.min(low, 0) < first).any() or (np.max(high, 0) > last).any():
+        raise SystemExit(f"{pattern}: samples outside the noise and beams given: {np.min(low, 0)} {np.max(high, 0)}")
     text = lambda v: ",".join(f"{x:.4f}" for x in v)
-    return {"skyquilt.domain_low": text(np.min(low, 0) - 0.02), "skyquilt.domain_high": text(np.max(high, 0) + 0.02),
+    return {"skyquilt.domain_low": text(first), "skyquilt.domain_high": text(last),
             **{"skyquilt." + k: f"{v:g}" for k, v in shared.items()}}
 
 
@@ -54,7 +64,9 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("checkpoints", nargs="+")
     p.add_argument("--output", required=True)
-    p.add_argument("--sets", required=True, help="pattern of the training sets, whose noise is the networks' domain")
+    p.add_argument("--sets", required=True, help="pattern of the training sets")
+    p.add_argument("--noise", nargs=2, type=float, default=(0.1, 10), help="their range, uK arcmin: the domain")
+    p.add_argument("--beam", nargs=2, type=float, default=(1, 2), help="their range, FWHM in arcmin")
     p.add_argument("--name", default="lensing")
     p.add_argument("--version", default="1")
     a = p.parse_args()
@@ -67,7 +79,7 @@ def main():
     entries = {"skyquilt.kind": "lensing", "skyquilt.layout": "lensing-1", "skyquilt.name": a.name,
                "skyquilt.version": a.version, "skyquilt.pad": PAD, "skyquilt.multiple": 4,
                "skyquilt.steps": ",".join(str(s["step"]) for s in states),
-               "skyquilt.training_seconds": ",".join(str(round(s["seconds"])) for s in states), **sets(a.sets)}
+               "skyquilt.training_seconds": ",".join(str(round(s["seconds"])) for s in states), **sets(a.sets, a.noise, a.beam)}
     with open(a.output + ".partial", "wb") as f:
         f.write(halve(buffer.getvalue()) + metadata(entries))
     os.replace(a.output + ".partial", a.output)
