@@ -1,7 +1,8 @@
 """Training sets of the lensing network and the shipped network on them.
 
-Usage: test_network.py SKYQUILT
+Usage: test_network.py SKYQUILT NETWORK_TOOL
 """
+import glob
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import tempfile
 import h5py
 import numpy as np
 
-PROGRAM = os.path.abspath(sys.argv[1])
+PROGRAM, TOOL = map(os.path.abspath, sys.argv[1:3])
 MODEL = os.path.join(os.environ["SQ_SOURCE"], "tools", "models", "lensing.onnx")
 SIDE, STEP = 128, np.radians(2.34375 / 60)
 ELL = 2 * np.pi * np.hypot(np.fft.fftfreq(SIDE, STEP)[:, None], np.fft.rfftfreq(SIDE, STEP)[None])
@@ -67,6 +68,29 @@ def test_network():
         assert base > first + 0.03 and own > base and own > best
 
 
+def test_pytorch():
+    """The probe's network, padding included, says what the checkpoints of its members say in PyTorch."""
+    import torch
+    sys.path.insert(0, os.path.join(os.environ["SQ_SOURCE"], "tools", "train"))
+    from lensing_net import LensingNet, inside, padded
+    subprocess.run([TOOL, MODEL, "tool.h5"], check=True)
+    with h5py.File("tool.h5") as f:
+        image, condition, mean, scatter = (torch.from_numpy(f[k][:]) for k in ("image", "condition", "mean", "scatter"))
+    said = []
+    for path in sorted(glob.glob(MODEL.replace(".onnx", "-*.checkpoint.pt"))):
+        saved = torch.load(path, map_location="cpu")
+        net = LensingNet()
+        # The file holds float16, as the export rounds it.
+        net.load_state_dict({name: v.half().float() if v.dim() > 1 else v for name, v in saved["average"].items()})
+        with torch.inference_mode():
+            said.append(inside(net(padded(image[None]), condition[None]))[0, 0])
+    said = torch.stack(said)
+    for name, own, want in (("mean", mean, said.mean(0)), ("scatter", scatter, said.std(0))):
+        worst = float((own - want).abs().max() / want.std())
+        print(f"{name}: {worst:.1e} of its rms from PyTorch's")
+        assert worst < 2e-3, name
+
+
 def test_refused():
     for text, part in (("preset: cmb\nnoise: -1\n", "noise"), ("preset: cmb\nside: 129\n", "side 129"),
                        ("preset: cmb\nlmin: 4000\n", "l 4000"), ("preset: cmb\nbeam: 1\n", "beam")):
@@ -81,5 +105,6 @@ with tempfile.TemporaryDirectory() as folder:
     os.chdir(folder)
     test_sets()
     test_network()
+    test_pytorch()
     test_refused()
     os.chdir("/")
