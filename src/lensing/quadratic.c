@@ -131,6 +131,24 @@ static sq_status check_kind(const sq_quadratic *q, sq_qe kind)
     return SQ_OK;
 }
 
+/* |L|^2 of a mode. */
+static double square(const sq_quadratic *q, int64_t k)
+{
+    const products *p = &q->products;
+    int v = (int)(k / p->columns);
+    double y = p->ly[v < p->rows ? v : p->flat.ny - v], x = p->lx[k % p->columns];
+    return x * x + y * y;
+}
+
+/* Two modes within lmax reach no further than 2 lmax: what is there is rounding. */
+static void cut(const sq_quadratic *q, double *response)
+{
+    for (int64_t k = 0; k < q->modes; k++) {
+        if (square(q, k) >= 4.0 * q->lmax * q->lmax)
+            response[k] = 0;
+    }
+}
+
 sq_status sq_quadratic_need_responses(sq_quadratic *q, unsigned kinds)
 {
     sq_status rc = SQ_OK;
@@ -153,6 +171,8 @@ sq_status sq_quadratic_need_responses(sq_quadratic *q, unsigned kinds)
         }
     }
     SQ_TRY(products_sums(&q->products, count, list, 0, out));
+    for (int i = 0; i < count; i++)
+        cut(q, out[i]);
     count = 0;
     for (sq_qe k = 0; k < SQ_QE_COUNT; k++) {
         int s = sq_qe_terms[k][0].spectrum;
@@ -182,6 +202,7 @@ static sq_status need_curl_response(sq_quadratic *q, sq_qe kind)
     SQ_TRY(SQ_ALLOC(list, 1, "products"));
     sq_quadratic_gram(q, kind, q->weight, kind, q->gradient, NULL, list);
     SQ_TRY(products_sums(&q->products, 1, list, 1, &response));
+    cut(q, response);
     q->curl_response[kind] = response;
     response = NULL;
 cleanup:
@@ -193,15 +214,6 @@ cleanup:
 const double *sq_quadratic_response(sq_quadratic *q, sq_qe kind)
 {
     return sq_quadratic_need_responses(q, 1u << kind) == SQ_OK ? q->response[kind] : NULL;
-}
-
-/* |L|^2 of a mode. */
-static double square(const sq_quadratic *q, int64_t k)
-{
-    const products *p = &q->products;
-    int v = (int)(k / p->columns);
-    double y = p->ly[v < p->rows ? v : p->flat.ny - v], x = p->lx[k % p->columns];
-    return x * x + y * y;
 }
 
 double sq_quadratic_to_kappa(const sq_quadratic *q, int64_t mode)

@@ -49,7 +49,7 @@ sq_status sq_quadratic_create(const sq_flat *flat, int lmin, int lmax, const sq_
 void sq_quadratic_destroy(sq_quadratic *q);
 int64_t sq_quadratic_modes(const sq_quadratic *q); /* of its grid */
 
-/* R_L of phi at every mode, response[modes]. */
+/* R_L of phi at every mode, response[modes]; 0 from 2 lmax on. */
 const double *sq_quadratic_response(sq_quadratic *q, sq_qe kind);
 /* N0 of kappa at every mode; infinite where there is no response. */
 sq_status sq_quadratic_n0(sq_quadratic *q, sq_qe kind, double *n0);
