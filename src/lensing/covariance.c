@@ -39,8 +39,8 @@ static void add_straight(const sq_quadratic *q, const term *t, double *const *wa
     if (!x || !y)
         return;
     for (int p = 0; p < 3; p++) {
-        factor a = make(wa[t->spectrum], wb[u->spectrum], x, t->xturn, u->xturn, axes[p][0],
-                        axes[p][1]);
+        factor a =
+            make(wa[t->spectrum], wb[u->spectrum], x, t->xturn, u->xturn, axes[p][0], axes[p][1]);
         factor b = make(NULL, NULL, y, t->yturn, u->yturn, NO_AXIS, NO_AXIS);
         products_add(l, (p == 1 ? 2 : 1) * t->sign * u->sign, p, &a, &b);
     }

@@ -28,8 +28,7 @@ static int run(const char *path, sq_h5 *out)
         noise[l] = 2 * ARCMIN * ARCMIN;
     int64_t image[] = {SQ_LENSING_CHANNELS, 128, 128}, condition[] = {SQ_LENSING_CONDITIONS};
     int fine =
-        check(sq_model_load(path, NULL, &model)) &&
-        check(sq_lensing_net_read(model, path, &net)) &&
+        check(sq_model_load(path, NULL, &model)) && check(sq_lensing_net_read(model, path, &net)) &&
         check(sq_lensing_network_create(model, &net, &s.flat, SQ_FP32, &network)) &&
         check(sq_lensing_inputs_create(&s.flat, net.lmin, net.lmax, noise, 4, 1, &in)) &&
         check(sq_lensing_inputs_fill(in, s.field[1], s.field[2])) &&
