@@ -96,7 +96,8 @@ def maximum(folder, quick, criteria):
     methods = {"EB": kappa[:, KINDS.index("EB")], "MAP": own}
     methods.update({"LensIt": np.load(peer)["kappa"]} if done else {})
     rng, table = np.random.default_rng(SEED), {"maps": count, "bins": BINS, "seconds_of_lensit": done and done["seconds"]}
-    parts = {name: np.array([[powers(grid, k, t, *b) for b in BINS] for k, t in zip(maps, truth)]) for name, maps in methods.items()}
+    parts = {name: np.array([[powers(grid, k, t, *b) for b in BINS] for k, t in zip(maps, truth)])
+             for name, maps in methods.items()}
     for name, p in parts.items():
         table[name] = [rho(p[:, b]) for b in range(len(BINS))]
     for b, (low, high) in enumerate(BINS if done else ()):
@@ -104,7 +105,8 @@ def maximum(folder, quick, criteria):
         ratio = [rho(parts["MAP"][d, b]) / rho(parts["LensIt"][d, b]) - 1 for d in draws]
         value = table["MAP"][b] / table["LensIt"][b] - 1
         table.setdefault("ratio", []).append([value, float(np.std(ratio))])
-        criteria.add(f"MAP: rho against LensIt's, L {low}-{high}, |ratio - 1|", abs(value), 0.01, error=np.std(ratio), least=False)
+        criteria.add(f"MAP: rho against LensIt's, L {low}-{high}, |ratio - 1|", abs(value), 0.01, error=np.std(ratio),
+                     least=False)
     if not done:
         table["problem"] = "skipped: SQ_LENSIT is not set"
     return table
@@ -137,7 +139,8 @@ def truth(folder, quick, criteria):
         sigma = np.sqrt(1 / weight.sum(1))
         for e, kind in enumerate(KINDS):
             if name == "lensed" and kind in ("TT", "EB"):
-                criteria.add(f"{kind}: |mean over the truth - 1|, 100 < L < 2000", abs(one[e] - 1), 0.015, error=sigma[e], least=False)
+                criteria.add(f"{kind}: |mean over the truth - 1|, 100 < L < 2000", abs(one[e] - 1), 0.015, error=sigma[e],
+                             least=False)
             elif name == "unlensed":
                 criteria.add(f"{kind}: unlensed skies against a kappa, |sigma|", abs(one[e]) / sigma[e], 2, least=False)
         table[name]["all"] = {kind: [float(one[e]), float(sigma[e])] for e, kind in enumerate(KINDS)}

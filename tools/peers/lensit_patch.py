@@ -7,8 +7,8 @@
 
 estimate: its quadratic estimators from the filtered modes of T, Q, U jointly ('TQU', its minimum variance) and of Q, U, in
 processor seconds of each repeat, from maps to phi modes. It has no TT, TE, EE, EB and TB apart and no responses to cache.
-maximum: the iterative reconstruction by the recipe of its demo (pertMF, L-BFGS from the quadratic estimate, conjugate gradients to
-1e-6, no primordial B), on pixels half as wide as the input's (its deflections are bicubic splines): kappa [maps][side][side].
+maximum: the iterative reconstruction by the recipe of its demo (pertMF, L-BFGS from the quadratic estimate, conjugate gradients
+to 1e-6, no primordial B), on pixels half as wide as the input's (its deflections are bicubic splines): kappa [maps][side][side].
 Prints one JSON object."""
 import contextlib
 import json
