@@ -12,7 +12,7 @@ static const double ARCMIN = M_PI / 180 / 60;
 /* Far below the median the weights would only slow the filter down. */
 static const double LEAST_TAPER = 0.02;
 static const double HOLE = 20; /* arcmin: smaller holes do not shape the window of powers */
-enum { STEPS = 1000, INPUT_SKIES = 24, SKY_STREAM = 0x6c656e73, NOISE_STREAM = 0x6c656e74 };
+enum { STEPS = 10000, INPUT_SKIES = 24, SKY_STREAM = 0x6c656e73, NOISE_STREAM = 0x6c656e74 };
 
 /* ---- pairs ---- */
 
