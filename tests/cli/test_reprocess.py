@@ -109,7 +109,7 @@ class Reprocess(unittest.TestCase):
         self.call("report", release, "--output", "map.html")
         with open(self.path("map.html")) as file:
             text = file.read()
-        for part in ("cleaned, plane 0", "<h2>Failures</h2>", "tasks without a product", "Provenance"):
+        for part in ("cleaned, signal", "cleaned, noise", "<h2>Failures</h2>", "tasks without a product", "Provenance"):
             self.assertIn(part, text)
 
 
