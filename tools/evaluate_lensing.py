@@ -2,8 +2,9 @@
 
 Made by `tools/evaluate lensing`: sets of `skyquilt simulate` (preset cmb, --fixed) of seeds that trained nothing, boxes of 5 deg
 on 128^2 pixels, periodic, white noise and a beam of 1'. The methods are EB and EE together (qe), the last quadratic estimate
-of delensed maps (qen), the maximum a posteriori map (map, fewer boxes), and the network (network), which refines qen; beside
-them the analytic expectation of iterated EB. Errors are from resampling boxes, in pairs for differences.
+of delensed maps (qen), the maximum a posteriori map (map, fewer boxes), the network (network), which refines qen, and at 1 uK arcmin, where
+it was trained, a U-Net on Q and U alone (plain); beside them the analytic expectation of iterated EB. Errors are from resampling
+boxes, in pairs for differences.
 
 Amplitude: boxes of lensing power A = 0.8, 1.0, 1.2; of each half calibrate (mean and scatter of the powers of a method's map as
 parabolas in A, correlations those of A = 1) and half are fitted, box by box, by a Gaussian likelihood.
@@ -30,6 +31,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import evaluate_common as common
 
 MODEL = os.path.join(common.ROOT, "tools", "models", "lensing.onnx")
+PLAIN = os.path.join(common.ROOT, "tools", "models", "lensing-plain.onnx")
 BINS = ((60, 150), (300, 500), (500, 800), (800, 1200), (1600, 2000))
 ASKED = (0.988, 0.957, 0.904, 0.778, 0.424)
 POWER_EDGES = np.array([60, 150, 250, 350, 500, 650, 800, 1000, 1200, 1500, 2000])
@@ -42,7 +44,7 @@ TRAINING_SEED_LIMIT = 20000
 class Boxes:
     """One set: modes of truth and of every method."""
 
-    def __init__(self, folder, model, name, seed, samples, maximum=0, **keys):
+    def __init__(self, folder, model, name, seed, samples, maximum=0, plain=False, **keys):
         path = os.path.join(folder, name)
         with open(path + ".yaml", "w") as out:
             out.write("preset: cmb\n" + "".join(f"{k}: {v}\n" for k, v in keys.items()))
@@ -54,9 +56,12 @@ class Boxes:
                 maps["map"] = f["maximum"][:]
             truth, scale, theory = f["kappa"][:], f["scale"][:], f["theory"][:]
             image, condition, pixel = f["image"][:].astype(np.float32), f["condition"][:], f.attrs["pixel"]
-        members = self.network(path, model, image, condition)
+            observed = f["observed"][:] if plain else None
+        members = self.network(path, model, "members", image=padded(image), condition=condition)
         whiten = np.fft.rfft2(members.mean(1))
         maps["network"] = maps["qen"] + np.fft.irfft2(whiten * scale, s=truth.shape[1:])
+        if plain:
+            maps["plain"] = self.network(path, PLAIN, "kappa", image=padded(observed))[:, 0]
         self.epistemic = float((members.std(1, ddof=1) ** 2).mean() ** 0.5) if members.shape[1] > 1 else None
         step = np.radians(pixel / 60)
         side = truth.shape[-1]
@@ -70,17 +75,18 @@ class Boxes:
         os.remove(path + ".h5")
 
     @staticmethod
-    def network(path, model, image, condition):
+    def network(path, model, output, **inputs):
+        """What a model says, without the padding."""
         given, out = path + "-in.h5", path + "-out.h5"
         with h5py.File(given, "w") as f:
-            f["image"] = np.pad(image, ((0, 0), (0, 0), (PAD, PAD), (PAD, PAD)), mode="wrap")
-            f["condition"] = condition
+            for name, values in inputs.items():
+                f[name] = values
         common.run("model", "run", model, "--input", given, "--output", out)
         with h5py.File(out) as f:
-            members = f["members"][:, :, PAD:-PAD, PAD:-PAD]
+            said = f[output][:, :, PAD:-PAD, PAD:-PAD]
         for p in (given, out):
             os.remove(p)
-        return members
+        return said
 
     def sums(self, a, b, edges):
         """Sum over the modes of bins of Re(a b*), [boxes][bins]."""
@@ -101,6 +107,10 @@ class Boxes:
         m = self.maps[method][:n]
         t = self.truth[:len(m)]
         return np.stack([self.sums(m, t, edges), self.sums(m, m, edges), self.sums(t, t, edges)])
+
+
+def padded(image):
+    return np.pad(image, ((0, 0), (0, 0), (PAD, PAD), (PAD, PAD)), mode="wrap")
 
 
 def rho(sums):
@@ -134,7 +144,7 @@ def correlation_table(boxes):
         (np.array(expected) ** 2 - rho(sums["qe"][:, i]) ** 2)
     value, error = resampled(gap, sums["network"].shape[1])
     out["gap closed"] = {"share": value.tolist(), "error": error.tolist()}
-    for other in ("qe", "qen"):
+    for other in [o for o in ("qe", "qen", "plain") if o in sums]:
         gain, error = resampled(lambda i: rho(sums["network"][:, i]) - rho(sums[other][:, i]), sums["network"].shape[1])
         out["network minus " + other] = {"boxes": sums["network"].shape[1], "rho": gain.tolist(), "error": error.tolist()}
     return out
@@ -316,7 +326,7 @@ def remake(options):
     try:
         for k, level in enumerate((1, 2, 5)):
             boxes = Boxes(folder, model, f"noise-{level}", options.seed + k, (64 if options.quick else 500) // (1 if level == 1 else 2),
-                          maximum=(8 if options.quick else 48) if level == 1 else 0, noise=level)
+                          maximum=(8 if options.quick else 48) if level == 1 else 0, plain=level == 1, noise=level)
             tables[f"noise {level}"] = table = correlation_table(boxes)
             say(level, table)
             if level == 1:

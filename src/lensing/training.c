@@ -70,19 +70,38 @@ typedef struct writer {
     sq_lensing_box *box;
     sq_lensing_inputs *inputs;
     sq_maximum *maximum;
-    double *noise, *map;
+    double *noise, *beam, *map;
     float *pixel;
-    double _Complex *e, *b, *kappa, *work;
+    double _Complex *e, *b, *kappa, *work, *other;
 } writer;
+
+static void map_of(writer *w, const double _Complex *modes, float *pixel)
+{
+    sq_fft_backward(w->fft, modes, w->map);
+    for (int64_t k = 0; k < w->pixels; k++)
+        pixel[k] = (float)w->map[k];
+}
 
 static sq_status append_map(writer *w, const char *name, sq_dtype type,
                             const double _Complex *modes)
 {
     const int64_t dim[] = {1, w->flat.ny, w->flat.nx};
-    sq_fft_backward(w->fft, modes, w->map);
-    for (int64_t k = 0; k < w->pixels; k++)
-        w->pixel[k] = (float)w->map[k];
+    map_of(w, modes, w->pixel);
     return sq_h5_append(w->file, name, type, 3, dim, w->pixel);
+}
+
+/* Q and U with the beam that the estimators do without. */
+static sq_status append_observed(writer *w)
+{
+    const int64_t dim[] = {1, 2, w->flat.ny, w->flat.nx};
+    memcpy(w->work, w->e, (size_t)w->modes * sizeof *w->e);
+    memcpy(w->other, w->b, (size_t)w->modes * sizeof *w->b);
+    sq_filter_eb_to_qu(&w->flat, w->work, w->other);
+    sq_filter_table(&w->flat, w->beam, w->lmax, w->work);
+    sq_filter_table(&w->flat, w->beam, w->lmax, w->other);
+    map_of(w, w->work, w->pixel);
+    map_of(w, w->other, w->pixel + w->pixels);
+    return sq_h5_append(w->file, "observed", SQ_F32, 4, dim, w->pixel);
 }
 
 static sq_status append_theory(writer *w, const sq_qe_spectra *s, const double *bb,
@@ -173,6 +192,7 @@ static sq_status begin_group(writer *w, int64_t group)
         fwhm = sq_rng_range(&rng, 1, 2);
     }
     sq_lensing_noise(noise, fwhm, w->lmax, w->noise);
+    sq_beam_gauss(fwhm * ARCMIN, w->lmax, w->beam);
     sq_lensing_inputs_destroy(w->inputs);
     w->inputs = NULL;
     /* Simulations of a seed of their own: the samples are not to be known to the regression. */
@@ -208,6 +228,7 @@ static sq_status append_target(writer *w)
 static sq_status append_fixed(writer *w, int64_t sample)
 {
     sq_status rc = SQ_OK;
+    SQ_TRY(append_observed(w));
     SQ_TRY(append_map(w, "kappa", SQ_F32, w->kappa));
     SQ_TRY(append_map(w, "first", SQ_F32, sq_lensing_inputs_first(w->inputs)));
     SQ_TRY(append_map(w, "base", SQ_F32, sq_lensing_inputs_base(w->inputs)));
@@ -261,9 +282,10 @@ static sq_status create(writer *w)
     SQ_TRY(sq_fft_create(w->flat.ny, w->flat.nx, &w->fft));
     SQ_TRY(sq_lensing_box_create(&w->flat, c->spectra, &w->box));
     SQ_TRY(SQ_ALLOC(w->noise, w->lmax + 1, "noise"));
+    SQ_TRY(SQ_ALLOC(w->beam, w->lmax + 1, "beam"));
     SQ_TRY(SQ_ALLOC(w->map, w->pixels, "map"));
-    SQ_TRY(SQ_ALLOC(w->pixel, w->pixels, "map"));
-    double _Complex **modes[] = {&w->e, &w->b, &w->kappa, &w->work};
+    SQ_TRY(SQ_ALLOC(w->pixel, 2 * w->pixels, "map"));
+    double _Complex **modes[] = {&w->e, &w->b, &w->kappa, &w->work, &w->other};
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         SQ_TRY(SQ_ALLOC(*modes[i], w->modes, "modes"));
 cleanup:
@@ -295,12 +317,14 @@ static void drop(writer *w)
     sq_lensing_box_destroy(w->box);
     sq_fft_destroy(w->fft);
     sq_free(w->noise);
+    sq_free(w->beam);
     sq_free(w->map);
     sq_free(w->pixel);
     sq_free(w->e);
     sq_free(w->b);
     sq_free(w->kappa);
     sq_free(w->work);
+    sq_free(w->other);
 }
 
 sq_status sq_lensing_training_write(const char *path, const sq_lensing_sky_config *config,

@@ -47,9 +47,28 @@ def test_sets():
     assert (np.abs(rms - 1) < 0.3).all(), rms
 
 
+def check_observed(d):
+    """Q and U as seen hold the E modes of the network's channels, and in B the noise stated, with the beam on the sky alone."""
+    ly, lx = 2 * np.pi * np.fft.fftfreq(SIDE, STEP)[:, None], 2 * np.pi * np.fft.rfftfreq(SIDE, STEP)[None]
+    turn = np.exp(-2j * np.arctan2(ly, lx))
+    def modes(q, u):
+        q, u = np.fft.rfft2(q.astype(float)), np.fft.rfft2(u.astype(float))
+        return q * turn.real - u * turn.imag, q * turn.imag + u * turn.real
+    e, b = modes(*d["observed"].transpose(1, 0, 2, 3))
+    given, _ = modes(*d["image"][:, :2].transpose(1, 0, 2, 3))
+    for low, high in ((300, 500), (1000, 1200), (2000, 2200)):
+        use = (ELL >= low) & (ELL < high)
+        mean = lambda x, y: (x * y.conj())[:, use].real.sum()
+        assert mean(e, given) > 0.998 * np.sqrt(mean(e, e) * mean(given, given)), low
+    use = (ELL >= 2700) & (ELL < 2950)
+    noise = np.sqrt((np.abs(b[:, use]) ** 2).mean()) * STEP / SIDE / np.radians(1 / 60)
+    assert 1.04 < noise < 1.13, noise  # lensing adds a sixth to the power
+
+
 def test_network():
     """Of maps that trained nothing: the passes gain on the first estimate, the network on the passes."""
     d = simulate("fixed.h5", "--fixed", "--samples", 12, "--seed", 31)
+    check_observed(d)
     scale = d["scale"]
     use = scale > 0
     rest = np.fft.rfft2(d["kappa"].astype(float) - d["base"])[:, use] / scale[use]

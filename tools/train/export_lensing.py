@@ -2,6 +2,7 @@
 
     python3 tools/train/export_lensing.py RUN-1/checkpoint.pt RUN-2/checkpoint.pt RUN-3/checkpoint.pt \\
         --sets 'SETS/set-*.h5' --output tools/models/lensing.onnx
+    python3 tools/train/export_lensing.py PLAIN/checkpoint.pt --plain --sets 'PLAIN/set-*.h5' --output tools/models/lensing-plain.onnx
 """
 
 import argparse
@@ -18,7 +19,7 @@ import torch.nn as nn
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from export_clusters import halve
 from export_onnx import metadata
-from lensing_net import CHANNELS, CONDITIONS, PAD, LensingNet
+from lensing_net import CHANNELS, CONDITIONS, PAD, LensingNet, PlainNet
 
 
 class Ensemble(nn.Module):
@@ -30,8 +31,7 @@ class Ensemble(nn.Module):
         return torch.cat([m(image, condition) for m in self.members], 1)
 
 
-def load(path):
-    net = LensingNet()
+def load(path, net):
     saved = torch.load(path, map_location="cpu")
     net.load_state_dict(saved["average"])
     return net.eval(), saved["state"]
@@ -60,6 +60,34 @@ def sets(pattern, noise, beam):
             **{"skyquilt." + k: f"{v:g}" for k, v in shared.items()}}
 
 
+def ensemble(a):
+    """Bytes of the model, states of its checkpoints, and what a run needs to know."""
+    members, states = zip(*(load(path, LensingNet()) for path in a.checkpoints))
+    return onnx(Ensemble(members), ["image", "condition"], "members",
+                (torch.zeros(1, CHANNELS, 160, 160), torch.zeros(1, CONDITIONS))), states, \
+        {"skyquilt.kind": "lensing", "skyquilt.layout": "lensing-1", "skyquilt.multiple": 4, **sets(a.sets, a.noise, a.beam)}
+
+
+def plain(a):
+    """The same of the network to compare with, which no run takes."""
+    if len(a.checkpoints) > 1:
+        raise SystemExit("--plain: one checkpoint")
+    net, state = load(a.checkpoints[0], PlainNet())
+    shared = {}
+    for path in sorted(glob.glob(a.sets)):
+        with h5py.File(path) as f:
+            shared = {"skyquilt." + k: f"{f.attrs[k]:g}" for k in ("pixel", "lmin", "lmax", "noise", "fwhm")}
+    return onnx(net, ["image"], "kappa", torch.zeros(1, 2, 160, 160)), (state,), \
+        {"skyquilt.kind": "lensing-plain", "skyquilt.layout": "lensing-plain-1", "skyquilt.multiple": 8, **shared}
+
+
+def onnx(net, names, output, example):
+    buffer = io.BytesIO()
+    torch.onnx.export(net, example, buffer, input_names=names, output_names=[output], opset_version=13, do_constant_folding=True,
+                      dynamic_axes={"image": {2: "height", 3: "width"}, output: {2: "height", 3: "width"}})
+    return buffer.getvalue()
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("checkpoints", nargs="+")
@@ -67,23 +95,18 @@ def main():
     p.add_argument("--sets", required=True, help="pattern of the training sets")
     p.add_argument("--noise", nargs=2, type=float, default=(0.1, 10), help="their range, uK arcmin: the domain")
     p.add_argument("--beam", nargs=2, type=float, default=(1, 2), help="their range, FWHM in arcmin")
+    p.add_argument("--plain", action="store_true", help="the network on Q and U alone")
     p.add_argument("--name", default="lensing")
     p.add_argument("--version", default="1")
     a = p.parse_args()
-    members, states = zip(*(load(path) for path in a.checkpoints))
-    buffer = io.BytesIO()
-    torch.onnx.export(Ensemble(members), (torch.zeros(1, CHANNELS, 160, 160), torch.zeros(1, CONDITIONS)), buffer,
-                      input_names=["image", "condition"], output_names=["members"], opset_version=13,
-                      dynamic_axes={"image": {2: "height", 3: "width"}, "members": {2: "height", 3: "width"}},
-                      do_constant_folding=True)
-    entries = {"skyquilt.kind": "lensing", "skyquilt.layout": "lensing-1", "skyquilt.name": a.name,
-               "skyquilt.version": a.version, "skyquilt.pad": PAD, "skyquilt.multiple": 4,
+    model, states, entries = (plain if a.plain else ensemble)(a)
+    entries = {**entries, "skyquilt.name": a.name, "skyquilt.version": a.version, "skyquilt.pad": PAD,
                "skyquilt.steps": ",".join(str(s["step"]) for s in states),
-               "skyquilt.training_seconds": ",".join(str(round(s["seconds"])) for s in states), **sets(a.sets, a.noise, a.beam)}
+               "skyquilt.training_seconds": ",".join(str(round(s["seconds"])) for s in states)}
     with open(a.output + ".partial", "wb") as f:
-        f.write(halve(buffer.getvalue()) + metadata(entries))
+        f.write(halve(model) + metadata(entries))
     os.replace(a.output + ".partial", a.output)
-    print(f"{a.output}: {os.path.getsize(a.output)} bytes, {len(members)} members, steps {[s['step'] for s in states]}")
+    print(f"{a.output}: {os.path.getsize(a.output)} bytes, steps {[s['step'] for s in states]}")
 
 
 if __name__ == "__main__":

@@ -11,10 +11,12 @@
  *   target    f16 [S][N][N]   what the network is to say: FT^-1[(kappa - base) / S_L]
  *   amplitude f32 [S]         A
  * and of a set that is `fixed`, maps to compare with:
- *   kappa, first, base f32 [S][N][N], the latter Wiener-filtered; scale f64 [N][N/2 + 1], S of the
- * modes maximum f32 [M][N][N]     the maximum a posteriori map of the first `maximum` samples,
- * filtered theory f64 [4][lmax + 1]  C^kk, and N0 of EB and EE together, of EB, and of EB iterated
- * (kappa) Attributes of the file: seed, first, pixel (arcmin), fixed, lmin, lmax, noise, fwhm.
+ *   observed  f32 [S][2][N][N]   Q and U with beam and noise, uK
+ *   kappa, first, base f32 [S][N][N]   the latter two Wiener-filtered
+ *   maximum   f32 [M][N][N]   the maximum a posteriori map of the first `maximum` samples, filtered
+ *   scale     f64 [N][N/2 + 1]   S of the modes
+ *   theory    f64 [4][lmax + 1]  C^kk, and N0 of EB and EE together, of EB, and of EB iterated
+ * Attributes of the file: seed, first, pixel (arcmin), fixed, lmin, lmax, noise, fwhm.
  * Local; one thread. */
 #ifndef SQ_LENSING_TRAINING_H
 #define SQ_LENSING_TRAINING_H
