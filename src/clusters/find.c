@@ -185,10 +185,12 @@ sq_status sq_finder_peaks(sq_finder *f, double threshold, double radius, sq_cand
     *count = 0;
     for (int y = 1; y < f->ny - 1; y++) {
         for (int x = 1; x < f->nx - 1; x++) {
-            if (!is_peak(f, x, y, threshold))
+            /* Half: the top of a peak lies between pixels, and is what counts. */
+            if (!is_peak(f, x, y, fmin(threshold, 0.5 * threshold)))
                 continue;
             SQ_TRY(SQ_GROW(c, capacity, n + 1, "candidates"));
-            c[n++] = describe(f, x, y);
+            c[n] = describe(f, x, y);
+            n += c[n].snr >= threshold;
         }
     }
     if (n)

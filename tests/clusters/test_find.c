@@ -73,6 +73,27 @@ static void test_narrow(void **state)
     sq_finder_destroy(f);
 }
 
+/* What counts against the threshold is the top, wherever it lies between pixels. */
+static void test_threshold(void **state)
+{
+    (void)state;
+    sq_finder *f;
+    sq_candidate *c;
+    int64_t n;
+    assert_int_equal(sq_finder_create(SIDE, SIDE, NULL, 0, &f), SQ_OK);
+    for (double shift = 0; shift <= 0.5; shift += 0.125) {
+        for (double height = 4.9e-6; height < 5.2e-6; height += 0.2e-6) {
+            clear();
+            bump(40 + shift, 50 - shift, height, 1.7);
+            sq_finder_add(f, 0, map, 1e-6);
+            assert_int_equal(sq_finder_peaks(f, 5, 5, &c, &n), SQ_OK);
+            assert_int_equal(n, height > 5e-6);
+            sq_free(c);
+        }
+    }
+    sq_finder_destroy(f);
+}
+
 /* The scale with the greatest S/N wins; the reference scale is read at the same place. */
 static void test_scales(void **state)
 {
@@ -133,7 +154,8 @@ static void test_rules(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_positions),
-                                       cmocka_unit_test(test_narrow), cmocka_unit_test(test_scales),
-                                       cmocka_unit_test(test_rules)};
+                                       cmocka_unit_test(test_narrow),
+                                       cmocka_unit_test(test_threshold),
+                                       cmocka_unit_test(test_scales), cmocka_unit_test(test_rules)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

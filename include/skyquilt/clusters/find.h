@@ -1,9 +1,9 @@
 /* Candidates: peaks of signal to noise over all scales of the matched filter.
  *
  * The filtered maps of one patch are added scale by scale; at each pixel the scale of greatest S/N
- * is kept. A candidate is a local maximum among its eight neighbours, above the threshold, that has
- * no higher one within `radius`. Its position is the top of the paraboloid through the 3 x 3 pixels
- * at its scale; the position's error per axis is 1 / sqrt(q k), with q the S/N and k its curvature
+ * is kept. A candidate is a local maximum among its eight neighbours whose top is above the
+ * threshold, and that has no higher one within `radius`. Its position is the top of the Gaussian
+ * through the 3 x 3 pixels; the position's error per axis is 1 / sqrt(q k), with q the S/N and k its curvature
  * (the Fisher information of a shift). Positions in 0-based pixels. Local. */
 #ifndef SQ_CLUSTERS_FIND_H
 #define SQ_CLUSTERS_FIND_H
