@@ -107,20 +107,26 @@ static int is_peak(const sq_finder *f, int x, int y, double threshold)
     return 1;
 }
 
-/* The top between three values at -1, 0, 1, of a Gaussian (a parabola where one is not positive):
- * where it is, how much higher than the middle as a factor, and its curvature in units of it. The
- * peak of what is as wide as the beam falls off less than a parabola between pixels. */
+/* The top between three values at -1, 0, 1, of a Gaussian (a parabola where the middle is not
+ * positive): where it is, how much higher than the middle as a factor, and its curvature in units of
+ * it. The peak of what is as wide as the beam falls off less than a parabola between pixels. No beam
+ * is narrower than a pixel (sigma): a neighbour near zero is noise, not the slope of a steeper top. */
 static double top(double before, double here, double after, double *rise, double *curvature)
 {
-    int positive = before > 0 && here > 0 && after > 0;
-    double left = positive ? log(before / here) : before / here - 1;
-    double right = positive ? log(after / here) : after / here - 1;
-    double shift = 0;
-    *curvature = here == 0 ? 0 : -left - right;
+    static const double STEEPEST = -1; /* ln(neighbour / middle) if the top is halfway to the other */
+    double left, right, shift = 0;
+    if (here > 0) {
+        left = before > 0 ? fmax(log(before / here), STEEPEST) : STEEPEST;
+        right = after > 0 ? fmax(log(after / here), STEEPEST) : STEEPEST;
+    } else {
+        left = here < 0 ? before / here - 1 : 0;
+        right = here < 0 ? after / here - 1 : 0;
+    }
+    *curvature = -left - right;
     if (*curvature > 0)
         shift = fmax(-0.5, fmin(0.5, 0.5 * (right - left) / *curvature));
     double up = 0.5 * fmax(*curvature, 0) * shift * shift;
-    *rise = positive ? exp(up) : 1 + up;
+    *rise = here > 0 ? exp(up) : 1 + up;
     return shift;
 }
 

@@ -85,7 +85,7 @@ void cluster_settings_defaults(void *settings)
                                                        .power = SQ_MMF_DATA,
                                                        .deproject = true,
                                                        .min_snr = 4,
-                                                       .source_snr = 5,
+                                                       .source_snr = 5.5,
                                                        .iterations = 1,
                                                        .passes = 4,
                                                        .amplitude = 4.95e-5,

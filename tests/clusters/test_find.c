@@ -94,6 +94,31 @@ static void test_threshold(void **state)
     sq_finder_destroy(f);
 }
 
+/* A lone pixel of noise, or one beside a pixel almost as high, is not the slope of a peak that rises
+ * far above both. */
+static void test_noise(void **state)
+{
+    (void)state;
+    sq_finder *f;
+    sq_candidate *c;
+    int64_t n;
+    assert_int_equal(sq_finder_create(SIDE, SIDE, NULL, 0, &f), SQ_OK);
+    for (float rest = -4e-6f; rest < 1e-6f; rest += 0.37e-6f) {
+        for (int k = 0; k < SIDE * SIDE; k++)
+            map[k] = rest;
+        map[40 * SIDE + 40] = 4.5e-6f;
+        map[40 * SIDE + 41] = map[41 * SIDE + 40] = 4.4e-6f;
+        map[60 * SIDE + 60] = 4.5e-6f;
+        sq_finder_add(f, 0, map, 1e-6);
+        assert_int_equal(sq_finder_peaks(f, 4, 5, &c, &n), SQ_OK);
+        assert_int_equal(n, 2);
+        assert_true(c[0].x > 40.3 && c[0].snr > 4.8 && c[0].snr < 4.5 * 1.3);
+        assert_true(fabs(c[1].x - 60) < 1e-6 && fabs(c[1].snr - 4.5) < 1e-5);
+        sq_free(c);
+    }
+    sq_finder_destroy(f);
+}
+
 /* The scale with the greatest S/N wins; the reference scale is read at the same place. */
 static void test_scales(void **state)
 {
@@ -156,6 +181,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_positions),
                                        cmocka_unit_test(test_narrow),
                                        cmocka_unit_test(test_threshold),
+                                       cmocka_unit_test(test_noise),
                                        cmocka_unit_test(test_scales), cmocka_unit_test(test_rules)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
