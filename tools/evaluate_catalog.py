@@ -1,4 +1,4 @@
-"""The science tables of the catalog probe: simulated sky, SDSS 94-1-12 and M2, beside Source Extractor.
+"""The science tables of the catalog probe: simulated sky, SDSS 94-1-12 and M2, beside Source Extractor, and LSST's.
 
 Every catalogue is judged by `skyquilt validate` with the same footprint, radius and truth. Source Extractor's settings are
 chosen on a validation sky of another seed; on the real field, where there is no second truth, on the field itself,
@@ -14,92 +14,17 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 import evaluate_common as common
+import evaluate_lsst
+from catalog_tables import (TRAINING_SEED_LIMIT, best_settings, brighter_rows, coverage_rows, judge_peer, measure,
+                            nanojansky, runners, show_coverage, show_table, simulate, skyquilt_run)
 from evaluate_common import say
 from peers import images, sextractor
 
 MODEL = os.path.join(common.ROOT, "tools", "models", "sdss.onnx")
 PIXEL = 0.396
 MATCH = 1.5 * PIXEL
-LIMITS = (20.0, 21.0, 22.0, 22.5, 23.0)
 BANDS = "ugriz"
 DETECTION_BANDS = ("r", "gri")
-TRAINING_SEED_LIMIT = 20000     # training and its validation use smaller seeds
-
-
-def nanojansky(mag):
-    """nJy; magnitudes that stand for "no measurement" (-9999) are cut to something finite."""
-    return 10 ** (-0.4 * (np.clip(np.asarray(mag, float), -10, 60) - 31.4))
-
-
-def brighter_rows(report):
-    """Completeness, purity and F1 at the limits, from the cumulative bins."""
-    rows = {}
-    for entry in report["brighter"]:
-        for limit in LIMITS:
-            if abs(entry["high"] - limit) < 1e-6:
-                rows[f"{limit:g}"] = {k: entry[k] for k in (
-                    "truth", "found", "completeness", "purity", "f1", "star_completeness",
-                    "galaxy_completeness", "class_accuracy", "star_accuracy", "galaxy_accuracy")}
-    return rows
-
-
-def coverage_rows(report):
-    return {q["name"]: {"n": q["all"]["n"], "median": q["all"]["median"], "mad": q["all"]["mad"],
-                        "pull_median": q["all"]["pull_median"], "pull_mad": q["all"]["pull_mad"],
-                        "coverage": q["all"]["coverage"], "intervals": q["intervals"]}
-            for q in report["quantities"]}
-
-
-def show_table(title, reports):
-    say(f"\n{title}\n  {'':<28}" + "".join(f"  r < {limit:<15g}" for limit in LIMITS[1:]))
-    for name, report in reports.items():
-        rows, line = brighter_rows(report), f"  {name:<28}"
-        for limit in LIMITS[1:]:
-            row = rows.get(f"{limit:g}")
-            values = [row[k]["value"] for k in ("completeness", "purity", "f1")] if row else [None] * 3
-            line += "  " + "/".join("  -  " if v is None else f"{v:.3f}" for v in values) + "  "
-        say(line)
-    say("  (completeness/purity/F1)")
-
-
-def show_coverage(title, report):
-    say(f"\n{title}: median, scaled MAD, pull MAD, coverage of 50/68/90/95%")
-    for name, q in coverage_rows(report).items():
-        if q["intervals"] == "none":
-            continue
-        cover = " ".join("  -  " if q["coverage"][k]["value"] is None else f"{q['coverage'][k]['value']:.3f}"
-                         for k in ("50", "68", "90", "95"))
-        number = {k: q[k]["value"] for k in ("median", "mad", "pull_mad")}
-        say(f"  {name:<20} {number['median'] or 0:9.4f} {number['mad'] or 0:9.4f} "
-            f"{number['pull_mad'] or 0:6.2f}  {cover}  {q['intervals']}")
-
-
-def skyquilt_run(folder, name, tiles, model, ranks=3):
-    """Run the catalog probe over a folder of tiles; gives the release's path and seconds."""
-    work = os.path.join(folder, name)
-    os.makedirs(work, exist_ok=True)
-    config = os.path.join(work, "survey.yaml")
-    with open(config, "w") as out:
-        out.write(f"probe: catalog\nindex: {work}/tiles.h5\nmodel: {model}\nthreshold: 0.05\n")
-    common.run("index", "--output", os.path.join(work, "tiles.h5"), "--quiet", tiles)
-    _, seconds = common.run("run", config, "--output", os.path.join(work, "out"), "--quiet", ranks=ranks)
-    return os.path.join(work, "out", "release.h5"), seconds
-
-
-def measure(runner_list, settings, bands="r"):
-    """Source Extractor on several tiles, joined."""
-    parts = [runner.run(settings, bands) for runner in runner_list]
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-
-
-def best_settings(runner_list, grid, judge):
-    """The settings whose report has the highest F1 at r < 22."""
-    scores = []
-    for settings in grid:
-        row = brighter_rows(judge(measure(runner_list, settings)))["22"]
-        scores.append((row["f1"]["value"] or 0, settings))
-    scores.sort(key=lambda entry: (-entry[0], entry[1].label()))
-    return scores[0][1], [{"settings": s.label(), "f1": f} for f, s in scores]
 
 
 def settings_grid(quick):
@@ -108,43 +33,25 @@ def settings_grid(quick):
     return sextractor.grid(DETECTION_BANDS)
 
 
-def simulate(folder, name, seed, quick):
-    sky = os.path.join(folder, name)
+def simulate_sdss(folder, name, seed, quick):
     nx, ny = (1024, 1024) if quick else (2048, 1489)
-    config = os.path.join(folder, name + ".yaml")
-    with open(config, "w") as out:
-        out.write(f"preset: sdss\nseed: {seed}\ntile_nx: {nx}\ntile_ny: {ny}\ntiles_x: 2\n"
-                  f"tiles_y: {1 if quick else 2}\noverlap: 0\n")
-    common.run("simulate", config, "--output", sky, "--quiet", ranks=2)
-    stems = sorted(p[:-len("-psf.fits")] for p in glob.glob(os.path.join(sky, "*-psf.fits")))
-    return sky, os.path.join(sky, "truth.h5"), stems
+    return simulate(folder, name, preset="sdss", seed=seed, tile_nx=nx, tile_ny=ny, tiles_x=2, tiles_y=1 if quick else 2, overlap=0)
 
 
 def simulated_sky(folder, seed, quick, model):
     """Held-out simulated survey: skyquilt and Source Extractor."""
     say("simulated sky: simulate, run, Source Extractor")
-    sky, truth, stems = simulate(folder, "test-sky", seed, quick)
-    _, tuning_truth, tuning_stems = simulate(folder, "validation-sky", seed + 1, quick)
+    sky, truth, stems = simulate_sdss(folder, "test-sky", seed, quick)
+    _, tuning_truth, tuning_stems = simulate_sdss(folder, "validation-sky", seed + 1, quick)
     release, seconds = skyquilt_run(folder, "simulated", sky, model)
     options = {"match": MATCH, "bins": "16,0.5", "limit": 23.0, "seed": seed}
     reports = {"skyquilt": common.validate(release, truth, folder, "simulated", **options)}
 
-    def judge_with(truth_file, tiles_of):
-        def judge(catalogue):
-            path = os.path.join(folder, "peer.h5")
-            common.write_catalogue(path, catalogue, tiles_of)
-            return common.validate(path, truth_file, folder, "peer", **options, replicas=0)
-        return judge
-
-    runners = [sextractor.Runner(images.read_exposure(stem)) for stem in tuning_stems[:1 if quick else 2]]
-    settings, scan = best_settings(runners, settings_grid(quick), judge_with(tuning_truth, None))
-    for runner in runners:
-        runner.close()
-    runners = [sextractor.Runner(images.read_exposure(stem)) for stem in stems]
+    settings, scan = best_settings([images.read_exposure(stem) for stem in tuning_stems[:1 if quick else 2]], PIXEL,
+                                   settings_grid(quick), judge_peer(folder, tuning_truth, None, options))
     path = os.path.join(folder, "peer-test.h5")
-    common.write_catalogue(path, measure(runners, settings, "gri"), release)
-    for runner in runners:
-        runner.close()
+    tiles = (images.read_exposure(stem) for stem in stems)
+    common.write_catalogue(path, measure(runners(tiles, PIXEL), settings, "gri"), release)
     name = f"Source Extractor ({settings.bands})"
     reports[name] = common.validate(path, truth, folder, "peer-test", **options)
     show_table("simulated sky, truth = what was drawn", reports)
@@ -238,12 +145,9 @@ def stripe82_field(folder, seed, quick, model, criteria):
                "SDSS Photo": common.validate(path, truth, folder, "photo", **options)}
     peer = os.path.join(folder, "peer-94.h5")
 
-    def judge(catalogue):
-        common.write_catalogue(peer, catalogue, release)
-        return common.validate(peer, truth, folder, "peer-94", **options, replicas=0)
-
-    runner = sextractor.Runner(images.read_sdss(field))
-    settings, scan = best_settings([runner], settings_grid(quick), judge)
+    tile = images.read_sdss(field)
+    settings, scan = best_settings([tile], PIXEL, settings_grid(quick), judge_peer(folder, truth, release, options))
+    runner = sextractor.Runner(tile)
     common.write_catalogue(peer, runner.run(settings, "gri"), release)
     for threshold in (1.5, 1.0):
         plain = os.path.join(folder, "peer-plain.h5")
@@ -325,12 +229,17 @@ def main(options):
         raise SystemExit(f"tools/evaluate: seeds below {TRAINING_SEED_LIMIT} belong to training")
     begin = time.monotonic()
     criteria = common.Criteria()
-    model = os.path.abspath(options.model or MODEL)
-    folder = common.work_folder("evaluate-")
+    models = {"sdss": MODEL, "lsst": evaluate_lsst.MODEL}
+    if options.model:
+        models = {"lsst" if evaluate_lsst.takes(options.model) else "sdss": os.path.abspath(options.model)}
+    folder, tables = common.work_folder("evaluate-"), {}
     try:
-        tables = {"simulated": simulated_sky(folder, seed, options.quick, model),
-                  "sdss_94_1_12": stripe82_field(folder, seed, options.quick, model, criteria),
-                  "m2": globular_cluster(folder, seed, options.quick, model)}
+        if "sdss" in models:
+            tables = {"simulated": simulated_sky(folder, seed, options.quick, models["sdss"]),
+                      "sdss_94_1_12": stripe82_field(folder, seed, options.quick, models["sdss"], criteria),
+                      "m2": globular_cluster(folder, seed, options.quick, models["sdss"])}
+        if "lsst" in models:
+            tables["lsst"] = evaluate_lsst.evaluate(folder, seed, options.quick, models["lsst"], criteria)
     finally:
         if options.keep:
             say(f"kept {folder}")

@@ -1,7 +1,7 @@
 """Source Extractor (Bertin & Arnouts 1996) on the pixels of a tile, as well as it can be run.
 
-Detection on the inverse-variance weighted sum of several bands with a Gaussian matched filter at the seeing, the noise
-given as a map, photometry in each band in dual-image mode (MAG_AUTO). The settings that matter are searched over by the
+Detection on the inverse-variance weighted sum of several bands with a Gaussian matched filter at the seeing, or on their
+chi image, the noise given as a map, photometry in each band in dual-image mode (MAG_AUTO). The settings that matter are searched over by the
 caller: GRID and QUICK_GRID.
 """
 import dataclasses
@@ -29,16 +29,17 @@ class Settings:
     contrast: float = 0.005
     filter_scale: float = 1.0      # FWHM of the kernel / seeing; 0: no filter
     mesh: int = 128                # of the background, pixels
+    chi: bool = False              # chi image, filtered by band, instead of the weighted sum
 
     def label(self):
-        return (f"{self.bands} thresh {self.threshold:g} area {self.min_area} contrast "
+        return (f"{self.bands}{' chi' if self.chi else ''} thresh {self.threshold:g} area {self.min_area} contrast "
                 f"{self.contrast:g} filter {self.filter_scale:g} mesh {self.mesh}")
 
 
 def grid(bands, thresholds=(0.6, 0.8, 1.0, 1.2, 1.5, 2.0), areas=(1, 3, 5), contrasts=(0.005, 0.0005),
-         filters=(1.0,), meshes=(128,)):
+         filters=(1.0,), meshes=(128,), chi=(False,)):
     return [Settings(*values)
-            for values in itertools.product(bands, thresholds, areas, contrasts, filters, meshes)]
+            for values in itertools.product(bands, thresholds, areas, contrasts, filters, meshes, chi)]
 
 
 def program():
@@ -91,15 +92,16 @@ class Runner:
         fits.writeto(self._path(name), np.where(bad, 0, data), overwrite=True)
         fits.writeto(self._path(name + "_rms"), np.where(bad, 1e30, rms), overwrite=True)
 
-    def _prepare(self, bands):
-        if bands not in self.detection:
-            data, rms, bad = survey.detection_image([self.images[b] for b in bands])
-            self._write("det_" + bands, data, rms, bad)
-            self.detection.add(bands)
-        return "det_" + bands
+    def _prepare(self, settings):
+        name = ("chi_" if settings.chi else "det_") + settings.bands
+        if name not in self.detection:
+            make = survey.chi_image if settings.chi else survey.detection_image
+            self._write(name, *make([self.images[b] for b in settings.bands]))
+            self.detection.add(name)
+        return name
 
     def _measure(self, settings, band):
-        detection = self._prepare(settings.bands)
+        detection = self._prepare(settings)
         fwhm = np.mean([self.images[b].fwhm for b in settings.bands])
         kernel = os.path.join(self.folder, "kernel.conv")
         _kernel(kernel, max(1.5, fwhm * settings.filter_scale))
@@ -109,7 +111,7 @@ class Runner:
             "PARAMETERS_NAME": os.path.join(self.folder, "columns"),
             "DETECT_THRESH": settings.threshold, "ANALYSIS_THRESH": settings.threshold,
             "DETECT_MINAREA": settings.min_area, "DEBLEND_NTHRESH": 64,
-            "DEBLEND_MINCONT": settings.contrast, "FILTER": "Y" if settings.filter_scale else "N",
+            "DEBLEND_MINCONT": settings.contrast, "FILTER": "Y" if settings.filter_scale and not settings.chi else "N",
             "FILTER_NAME": kernel,
             "WEIGHT_TYPE": "MAP_RMS,MAP_RMS",
             "WEIGHT_IMAGE": f"{self._path(detection + '_rms')},{self._path(band + '_rms')}",
