@@ -3,7 +3,7 @@
 Matched sources only, with a detection probability of at least 0.5. Bins are of predicted magnitude, seeing, noise and
 blendedness, never of the truth: given the true magnitude even a perfect posterior is biased. A bin has at least LEAST
 sources; what has fewer is one bin and marked `few`. Overall medians, pulls and reliability are those of `skyquilt validate`;
-scores are defined as there. Errors are from resampling images.
+scores are defined as there. Errors are from the scatter of images.
 """
 import os
 import re
@@ -19,9 +19,8 @@ sys.path.append(os.path.join(common.ROOT, "tools", "train"))
 from calibrate import columns, pairs, split_model  # noqa: E402,F401
 
 LEVELS = (50, 68, 90, 95)
-LEAST, MOST_BINS = 2000, 6
+LEAST, MOST_BINS = 2000, 8
 GROUPS = ("location", "flux", "colour", "size", "ellipticity")
-REPLICAS = 200
 BEYOND = 40     # a score beyond all intervals
 PIT_POINTS = np.arange(1, 20) / 20
 
@@ -79,20 +78,15 @@ def all_scores(found, truth, bands):
     return out
 
 
-def image_weights(images, seed, replicas=REPLICAS):
-    """How often each image is drawn, [replicas][images]."""
-    return np.random.default_rng((seed, images)).multinomial(images, np.full(images, 1 / images), replicas)
-
-
-def coverage(z, image, weights):
-    """Level: (fraction inside, error over images)."""
-    out = {}
-    images = weights.shape[1]
-    total = weights @ np.bincount(image, minlength=images)
+def coverage(z, image):
+    """Level: (fraction inside, error from the scatter of images about it, at least the binomial one)."""
+    out, total = {}, np.bincount(image)
     for level in LEVELS:
         inside = np.abs(z) <= ndtri(0.5 + level / 200)
-        draws = (weights @ np.bincount(image, inside, images)) / np.maximum(total, 1)
-        out[level] = {"value": float(inside.mean()), "error": float(draws[total > 0].std())}
+        value = inside.mean()
+        rest = np.bincount(image, inside) - value * total
+        spread = np.sqrt(max(np.sum(rest ** 2), value * (1 - value) * z.size))
+        out[level] = {"value": float(value), "error": float(spread / z.size)}
     return out
 
 
@@ -109,16 +103,16 @@ def bins_of(value, least=LEAST):
     return np.array_split(order, max(1, min(MOST_BINS, len(order) // least)))
 
 
-def one_quantity(z, image, conditions, weights, least):
+def one_quantity(z, image, conditions, least):
     """`conditions`: name to value [n]; all of the rows with a score."""
     pit = ndtr(z)
-    row = {"n": int(z.size), "coverage": coverage(z, image, weights), "bins": {}}
+    row = {"n": int(z.size), "coverage": coverage(z, image), "bins": {}}
     pit = 2 * pit - 1 if z.min() >= 0 else pit
     row["ecdf"] = uniform_distance(pit)
     row["pit_below"] = [float(np.mean(pit <= p)) for p in PIT_POINTS]
     for name, value in conditions.items():
         row["bins"][name] = [{"low": float(value[rows].min()), "high": float(value[rows].max()), "n": len(rows),
-                              "few": len(rows) < least, "coverage": coverage(z[rows], image[rows], weights)}
+                              "few": len(rows) < least, "coverage": coverage(z[rows], image[rows])}
                              for rows in bins_of(value, least)]
     return row
 
@@ -166,13 +160,12 @@ def matched(release, truth, radius, faint):
     return {k: v[mine[use]] for k, v in found.items()}, {k: v[theirs[use]] for k, v in true.items()}
 
 
-def calibration(release, truth, bands, radius, seed, faint=np.inf, least=LEAST):
+def calibration(release, truth, bands, radius, faint=np.inf, least=LEAST):
     """The table of a release against the truth; `tile` of the truth tells the image. None with nothing matched."""
     found, true = matched(release, truth, radius, faint)
     if not len(found["ra"]):
         return None
     image = np.unique(true["tile"], return_inverse=True)[1]
-    weights = image_weights(image.max() + 1, seed)
     table = {"sources": len(image), "galaxies": int((true["star"] == 0).sum()), "least": least, "quantities": {}}
     for name, (group, band, z) in all_scores(found, true, bands).items():
         rows = np.isfinite(z)
@@ -180,7 +173,7 @@ def calibration(release, truth, bands, radius, seed, faint=np.inf, least=LEAST):
             continue
         conditions = {"magnitude": found["mag_" + band][rows], "seeing": found["fwhm_" + band][rows],
                       "noise": found["sky_sigma_" + band][rows], "blendedness": found["blendedness"][rows]}
-        table["quantities"][name] = {"group": group, **one_quantity(z[rows], image[rows], conditions, weights, least)}
+        table["quantities"][name] = {"group": group, **one_quantity(z[rows], image[rows], conditions, least)}
     table["summary"] = summary(table["quantities"])
     return table
 
@@ -213,7 +206,7 @@ def plot_group(axes, quantities):
             axis.errorbar([(b["low"] + b["high"]) / 2 for b in bins], [b["coverage"][90]["value"] for b in bins],
                           [b["coverage"][90]["error"] for b in bins], fmt="o-", ms=3, label=name)
             axis.axhline(0.9, color="k", lw=0.7)
-            axis.set(xlabel=f"predicted {variable}", ylim=(0.7, 1))
+            axis.set(xlabel=f"predicted {variable}", ylim=(0.7, 1), xscale="log" if variable == "noise" else "linear")
         axes[-1].plot(PIT_POINTS, q["pit_below"] - PIT_POINTS)
     axes[-1].axhspan(-0.02, 0.02, color="0.93", zorder=0)
     axes[-1].set(xlabel="PIT", ylabel="cumulative less uniform")

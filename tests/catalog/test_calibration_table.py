@@ -1,4 +1,4 @@
-"""tools/catalog_calibration.py: scores as in `skyquilt validate`, nominal coverage of right posteriors, and which bin is wrong."""
+"""tools/catalog_calibration.py: scores as in `skyquilt validate`, nominal coverage of right posteriors, and the bin that is wrong."""
 import json
 import os
 import subprocess
@@ -18,7 +18,8 @@ SUFFIX = ["q025", "q05", "q16", "q25", "q50", "q75", "q84", "q95", "q975"]
 
 
 def sources(rng, narrow):
-    """On a grid 10 arcsec apart. Posteriors are right, but for the r fluxes in bad seeing: `narrow` is their error over the stated one."""
+    """On a grid 10 arcsec apart. Posteriors are right, but for r fluxes in bad seeing, whose errors are `narrow` times the stated
+    ones."""
     truth = {"ra": 150 + np.arange(N) % 110 * 10 / 3600, "dec": np.arange(N) // 110 * 10 / 3600, "star": np.zeros(N, np.int32),
              "tile": (np.arange(N) // 400).astype(np.int32), "e1": rng.normal(0, .2, N), "e2": rng.normal(0, .2, N)}
     found = {"detection_probability": np.ones(N), "ra_err": np.full(N, 0.05), "dec_err": np.full(N, 0.04),
@@ -53,7 +54,7 @@ def make(folder, rng, narrow):
     with h5py.File(paths[1], "w") as out:
         for name, values in truth.items():
             out[name] = values
-    return paths, calibration.calibration(*paths, BANDS, 0.6, 1)
+    return paths, calibration.calibration(*paths, BANDS, 0.6)
 
 
 def main():

@@ -7,7 +7,8 @@ SKY holds exposures of `skyquilt simulate`; SOURCES.npz their sources (ra, dec, 
 bulge_fraction), `stem` the tiles' names and `fwhm` [tile][band] in arcsec, `bands` the letters. OUT gets frames of the same
 names, layout, coordinates, gain and depth with other pixels, and their PSF images. A galaxy is one Sersic profile with the
 half-light radius and shape of the source and an index between 1 (no bulge) and 4 (all bulge), in steps of a half; a PSF is
-Kolmogorov with a shear drawn for the tile and the same all over it. No defects, no saturation. Prints a JSON object.
+Kolmogorov with a shear drawn for the tile, the same all over it and of unit sum over its image. No defects, no saturation. Prints a
+JSON object.
 """
 import json
 import os
@@ -58,13 +59,18 @@ def draw_band(sources, x, y, fluxes, psf, noise, shape, scale):
     return image.array
 
 
+def pixel_side(wcs):
+    """arcsec"""
+    return 3600 * np.sqrt(np.abs(np.linalg.det(wcs.pixel_scale_matrix)))
+
+
 def frame(sky, out, name, band, sources, psf, rng):
     """One exposure: pixels, mask and variance of the frame in SKY replaced."""
     with fits.open(os.path.join(sky, f"{name}-{band}.fits")) as file:
         planes = {hdu.header.get("EXTTYPE"): hdu for hdu in file[1:]}
         header, gain = planes["MASK"].header, planes["IMAGE"].header["GAIN"]
         shape, wcs = planes["IMAGE"].data.shape, WCS(header)
-        scale = 3600 * np.sqrt(np.abs(np.linalg.det(wcs.pixel_scale_matrix)))
+        scale = pixel_side(wcs)
         x, y = wcs.all_world2pix(sources["ra"], sources["dec"], 0)
         margin = REACH / scale
         near = (x > -margin) & (y > -margin) & (x < shape[1] + margin) & (y < shape[0] + margin)
@@ -76,7 +82,7 @@ def frame(sky, out, name, band, sources, psf, rng):
         planes["MASK"].data = np.zeros(shape, np.int32)
         planes["VARIANCE"].data = variance.astype(np.float32)
         file.writeto(os.path.join(out, f"{name}-{band}.fits"), checksum=True, overwrite=True)
-    return scale, int(near.sum())
+    return int(near.sum())
 
 
 def main():
@@ -91,13 +97,13 @@ def main():
         psf_path = name + "-psf.fits"
         with fits.open(os.path.join(sky, psf_path)) as file:
             grid = file[0].data
+            scale = pixel_side(WCS(fits.getheader(os.path.join(sky, f"{name}-{bands[0]}.fits"), 1)))
             for b, band in enumerate(bands):
                 g1, g2 = np.clip(PSF_SHEAR * rng.standard_normal(2), -0.1, 0.1)
                 psf = galsim.Kolmogorov(fwhm=fwhm[t, b]).shear(g1=g1, g2=g2)
-                scale, count = frame(sky, out, name, band, sources, psf, rng)
                 stamp = psf.drawImage(nx=grid.shape[-1], ny=grid.shape[-2], scale=scale).array
                 grid[b] = stamp / stamp.sum()
-                drawn += count
+                drawn += frame(sky, out, name, band, sources, psf / float(stamp.sum()), rng)
             file.writeto(os.path.join(out, psf_path), checksum=True, overwrite=True)
     print(json.dumps({"tiles": len(names), "drawn": drawn, "seconds": time.monotonic() - begin,
                       "version": galsim.__version__}))

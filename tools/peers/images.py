@@ -136,12 +136,12 @@ def detection_image(images):
     return data.astype(np.float32), np.sqrt(1 / total).astype(np.float32), bad
 
 
-def chi_image(images):
+def chi_image(images, scale):
     """The root of the summed squares of the bands' positive matched-filter S/N (Szalay et al. 1999), with Gaussian filters
-    at each band's seeing; its rms is called 1."""
+    of `scale` times each band's seeing; its rms is called 1."""
     total = 0
     for image in images:
-        width = image.fwhm / np.sqrt(8 * np.log(2))
+        width = scale * image.fwhm / np.sqrt(8 * np.log(2))
         weight = np.where(image.bad, 0, 1 / image.rms.astype(np.float64) ** 2)
         signal = ndimage.gaussian_filter(weight * np.where(image.bad, 0, image.data), width)
         # The square of a Gaussian kernel is a narrower one.

@@ -1,8 +1,8 @@
 """Source Extractor (Bertin & Arnouts 1996) on the pixels of a tile, as well as it can be run.
 
 Detection on the inverse-variance weighted sum of several bands with a Gaussian matched filter at the seeing, or on their
-chi image, the noise given as a map, photometry in each band in dual-image mode (MAG_AUTO). The settings that matter are searched over by the
-caller: GRID and QUICK_GRID.
+chi image, the noise given as a map, photometry in each band in dual-image mode (MAG_AUTO). The settings that matter are
+searched over by the caller.
 """
 import dataclasses
 import itertools
@@ -93,10 +93,11 @@ class Runner:
         fits.writeto(self._path(name + "_rms"), np.where(bad, 1e30, rms), overwrite=True)
 
     def _prepare(self, settings):
-        name = ("chi_" if settings.chi else "det_") + settings.bands
+        name = (f"chi{settings.filter_scale:g}_" if settings.chi else "det_") + settings.bands
         if name not in self.detection:
-            make = survey.chi_image if settings.chi else survey.detection_image
-            self._write(name, *make([self.images[b] for b in settings.bands]))
+            bands = [self.images[b] for b in settings.bands]
+            self._write(name, *(survey.chi_image(bands, settings.filter_scale) if settings.chi
+                                else survey.detection_image(bands)))
             self.detection.add(name)
         return name
 
