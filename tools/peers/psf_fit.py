@@ -1,13 +1,15 @@
 """The best PSF photometry of stars that can be had: a fit of the true, local PSF with the position free, in all bands at once.
 
-It begins at the true position and leaves out no star, so it finds what a PSF fit of an isolated star finds: nothing of
-detection, deblending or a measured PSF limits it.
+It begins at the true position, so that nothing of detection or a measured PSF limits it. Neighbours are not fitted, but what
+stands out of the star's residuals, in any band, is left out of the fit.
 """
 import numpy as np
 from astropy.io import fits
 from scipy import ndimage
 
 RADIUS, ROUNDS = 10, 4      # pixels; Gauss-Newton steps
+CORE = 3.0                  # pixels around a star that are always used
+STANDS_OUT = 2.5            # of the residual's S/N, filtered with the PSF
 
 
 class PsfGrid:
@@ -35,6 +37,14 @@ def shifted(coefficients, x, y):
     return ndimage.map_coordinates(coefficients, [y + middle, x + middle], order=3, prefilter=False)
 
 
+def without_neighbours(weights, excess, distance):
+    """Weights without the pixels where residuals, in units of their noise, stand out: of all bands together, smoothed, and
+    not within the core of the star."""
+    smooth = sum(ndimage.gaussian_filter(e, 1.0) for e in excess) * np.sqrt(4 * np.pi / len(excess))
+    keep = (smooth < STANDS_OUT) | (distance < CORE)
+    return [np.where(keep, w, 0) for w in weights]
+
+
 def fit_star(tile_images, grid, x, y):
     """Fluxes by band (nJy); NaN where the stamp has no usable pixel. The step of the position is common to all bands."""
     i, j = int(round(x)), int(round(y))
@@ -42,16 +52,18 @@ def fit_star(tile_images, grid, x, y):
     box = slice(max(0, j - RADIUS), min(ny, j + RADIUS + 1)), slice(max(0, i - RADIUS), min(nx, i + RADIUS + 1))
     rows, columns = np.mgrid[box]
     psf = [grid.at(image.band, x, y) for image in tile_images]
-    weights = [np.where(image.bad[box], 0, 1 / image.rms[box].astype(float) ** 2) for image in tile_images]
+    every = [np.where(image.bad[box], 0, 1 / image.rms[box].astype(float) ** 2) for image in tile_images]
+    weights = every
     start = x, y
     for step in range(ROUNDS + 1):
-        fluxes, normal, right = [], np.zeros((2, 2)), np.zeros(2)
+        fluxes, normal, right, excess = [], np.zeros((2, 2)), np.zeros(2), []
         for image, coefficients, w in zip(tile_images, psf, weights):
             u, v = columns - x, rows - y
             p = shifted(coefficients, u, v)
             power = np.sum(w * p * p)
             flux = np.sum(w * p * image.data[box]) / power if power > 0 else np.nan
             fluxes.append(flux)
+            excess.append((image.data[box] - max(flux, 0) * p) * np.sqrt(every[len(excess)]))
             if step == ROUNDS or not flux > 0:
                 continue
             gradient = [flux * (shifted(coefficients, u - a, v - b) - shifted(coefficients, u + a, v + b)) / 0.2
@@ -61,6 +73,8 @@ def fit_star(tile_images, grid, x, y):
             right += [np.sum(w * g * residual) for g in gradient]
         if np.linalg.det(normal) > 0:
             x, y = np.array([x, y]) + np.linalg.solve(normal, right)
+        if step < ROUNDS:
+            weights = without_neighbours(every, excess, np.hypot(columns - x, rows - y))
         # A fit that walks to a neighbour is no fit of this star.
         x, y = np.clip(x, start[0] - 1, start[0] + 1), np.clip(y, start[1] - 1, start[1] + 1)
     return fluxes
