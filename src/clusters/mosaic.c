@@ -60,7 +60,7 @@ static sq_status load_transfer(cluster_mosaic *m, const sq_probe_setup *setup, i
     } else {
         sq_beam_gauss(s->fwhm.value[band] * ARCMIN, m->lmax, out);
     }
-    sq_mosaic_window(m->band[band], s->pixel, s->pixel_window, m->lmax, window);
+    SQ_TRY(sq_mosaic_window(m->band[band], s->pixel, s->pixel_window, m->lmax, window));
     for (int l = 0; l <= m->lmax; l++)
         out[l] *= window[l];
 cleanup:

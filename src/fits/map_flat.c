@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "fits/cards.h"
 #include "fits/map_internal.h"
+#include "fits/map_kernel.h"
 
 /* ---- headers ---- */
 
@@ -299,33 +300,10 @@ static sq_status read_pixel(sq_map *map, int plane, int64_t x, int64_t y, float 
 
 /* ---- interpolation ---- */
 
-/* Weights of the pixels from *first on. Catmull-Rom: Keys 1981, IEEE ASSP 29, 1153, a = -1/2. */
-static int kernel(sq_map_method method, double x, int64_t *first, double w[4])
-{
-    double base = floor(x), t = x - base;
-    *first = (int64_t)base;
-    if (method == SQ_MAP_NEAREST) {
-        *first = (int64_t)floor(x + 0.5);
-        w[0] = 1;
-        return 1;
-    }
-    if (method == SQ_MAP_BILINEAR) {
-        w[0] = 1 - t;
-        w[1] = t;
-        return 2;
-    }
-    *first -= 1;
-    w[0] = 0.5 * t * (-1 + t * (2 - t));
-    w[1] = 1 + 0.5 * t * t * (-5 + 3 * t);
-    w[2] = 0.5 * t * (1 + t * (4 - 3 * t));
-    w[3] = 0.5 * t * t * (t - 1);
-    return 4;
-}
-
 typedef struct job {
     sq_map *map;
     int plane;
-    sq_map_method method;
+    const sq_map_kernel *kernel;
     const double *x, *y;
     float *value;
 } job;
@@ -347,27 +325,33 @@ static float weigh(const float *pixel, int64_t stride, int n, const double *wx, 
 
 static box footprint(const job *j, size_t point)
 {
-    double w[4];
     box b;
-    int n = kernel(j->method, j->x[point], &b.x0, w);
-    kernel(j->method, j->y[point], &b.y0, w);
+    int n = sq_map_kernel_first(j->kernel, j->x[point], &b.x0);
+    sq_map_kernel_first(j->kernel, j->y[point], &b.y0);
     b.x1 = b.x0 + n;
     b.y1 = b.y0 + n;
     return b;
+}
+
+static float value_at(const job *j, size_t point, const float *pixel, int64_t stride)
+{
+    double wx[SQ_MAP_TAPS], wy[SQ_MAP_TAPS];
+    box b = footprint(j, point);
+    sq_map_kernel_weights(j->kernel, j->x[point], wx);
+    sq_map_kernel_weights(j->kernel, j->y[point], wy);
+    return weigh(pixel, stride, (int)(b.x1 - b.x0), wx, wy);
 }
 
 /* A point whose pixels reach over a pole: pixel by pixel. */
 static sq_status over_pole(const job *j, size_t point)
 {
     sq_status rc = SQ_OK;
-    float pixel[16];
-    double wx[4], wy[4];
-    int64_t x0, y0;
-    int n = kernel(j->method, j->x[point], &x0, wx);
-    kernel(j->method, j->y[point], &y0, wy);
+    float pixel[SQ_MAP_TAPS * SQ_MAP_TAPS];
+    box b = footprint(j, point);
+    int n = (int)(b.x1 - b.x0);
     for (int k = 0; k < n * n; k++)
-        SQ_TRY(read_pixel(j->map, j->plane, x0 + k % n, y0 + k / n, &pixel[k]));
-    j->value[point] = weigh(pixel, n, n, wx, wy);
+        SQ_TRY(read_pixel(j->map, j->plane, b.x0 + k % n, b.y0 + k / n, &pixel[k]));
+    j->value[point] = value_at(j, point, pixel, n);
 cleanup:
     return rc;
 }
@@ -380,11 +364,8 @@ static sq_status fill(const job *j, const size_t *list, size_t n, box b)
     SQ_TRY(SQ_ALLOC(pixel, w * (b.y1 - b.y0), "map box"));
     SQ_TRY(read_box(j->map, j->plane, b, pixel));
     for (size_t k = 0; k < n; k++) {
-        double wx[4], wy[4];
-        int64_t x0, y0;
-        int side = kernel(j->method, j->x[list[k]], &x0, wx);
-        kernel(j->method, j->y[list[k]], &y0, wy);
-        j->value[list[k]] = weigh(pixel + (y0 - b.y0) * w + x0 - b.x0, w, side, wx, wy);
+        box f = footprint(j, list[k]);
+        j->value[list[k]] = value_at(j, list[k], pixel + (f.y0 - b.y0) * w + f.x0 - b.x0, w);
     }
 cleanup:
     sq_free(pixel);
@@ -452,29 +433,53 @@ static int beyond_pole(const sq_map *map, box b)
             (double)b.y1 - 1 > high + 0.25);
 }
 
+static sq_status interpolate(job *j, size_t n)
+{
+    sq_status rc = SQ_OK;
+    const sq_map *map = j->map;
+    size_t *list = NULL, count = 0;
+    SQ_TRY(SQ_ALLOC(list, n, "points"));
+    for (size_t k = 0; k < n; k++) {
+        if (!isnan(j->value[k]))
+            continue;
+        /* Half a pixel around the map is the map's own. */
+        if (!(j->x[k] >= -0.5 - (map->turn > 0) && j->x[k] < (double)map->info.nx + 0.5 &&
+              j->y[k] >= -1 && j->y[k] <= (double)map->info.ny))
+            continue;
+        if (beyond_pole(map, footprint(j, k)))
+            SQ_TRY(over_pole(j, k));
+        else
+            list[count++] = k;
+    }
+    SQ_TRY(divide(j, list, count));
+cleanup:
+    sq_free(list);
+    return rc;
+}
+
 sq_status sq_map_flat_at(sq_map *map, int plane, sq_map_method method, size_t n, double *x,
                          const double *y, float *value)
 {
     sq_status rc = SQ_OK;
-    size_t *list = NULL, count = 0;
-    SQ_TRY(SQ_ALLOC(list, n, "points"));
-    SQ_TRY(sq_input_goto(map->input, map->source[plane].hdu));
-    job j = {map, plane, method, x, y, value};
+    sq_map_kernel *kernel = NULL, *narrow = NULL;
+    job j = {map, plane, NULL, x, y, value};
     for (size_t k = 0; k < n; k++) {
         x[k] = bring_in(map, x[k]);
         value[k] = NAN;
-        /* Half a pixel around the map is the map's own. */
-        if (!(x[k] >= -0.5 - (map->turn > 0) && x[k] < (double)map->info.nx + 0.5 && y[k] >= -1 &&
-              y[k] <= (double)map->info.ny))
-            continue;
-        if (beyond_pole(map, footprint(&j, k)))
-            SQ_TRY(over_pole(&j, k));
-        else
-            list[count++] = k;
     }
-    SQ_TRY(divide(&j, list, count));
+    SQ_TRY(sq_input_goto(map->input, map->source[plane].hdu));
+    SQ_TRY(sq_map_kernel_create(method, &kernel));
+    j.kernel = kernel;
+    SQ_TRY(interpolate(&j, n));
+    if (method != SQ_MAP_SINC)
+        goto cleanup;
+    /* What lies near missing pixels, with fewer. */
+    SQ_TRY(sq_map_kernel_create(SQ_MAP_BICUBIC, &narrow));
+    j.kernel = narrow;
+    SQ_TRY(interpolate(&j, n));
 cleanup:
-    sq_free(list);
+    sq_map_kernel_destroy(kernel);
+    sq_map_kernel_destroy(narrow);
     return rc;
 }
 

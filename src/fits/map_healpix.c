@@ -393,7 +393,7 @@ sq_status sq_map_healpix_values(sq_map *map, int plane, sq_map_method method, si
 {
     const size_t block = 1 << 18;
     sq_status rc = sq_input_goto(map->input, map->source[plane].hdu);
-    if (method == SQ_MAP_BICUBIC)
+    if (method > SQ_MAP_BILINEAR)
         return sq_fail(SQ_ERR_USAGE, "%s: HEALPix maps are read nearest or bilinear",
                        map->info.file.path);
     for (size_t k = 0; k < n && rc == SQ_OK; k += block)

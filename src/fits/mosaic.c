@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "fits/map_kernel.h"
 #include "sky/sphere.h"
 
 static const double ARCMIN = M_PI / 180 / 60;
@@ -273,25 +274,23 @@ static double sinc(double x)
     return fabs(x) < 1e-4 ? 1 - x * x / 6 : sin(x) / x;
 }
 
-/* Transform of Keys's kernel with a = -1/2 at f cycles a sample. */
-static double keys(double f)
+/* What is averaged is read by the sinc: an attenuation that changed over the patch would look like
+ * lensing. */
+static sq_map_method flat_method(const sq_mosaic *m)
 {
-    double w = M_PI * f;
-    if (fabs(w) < 1e-2)
-        return 1; /* up to fourth order in w */
-    double s1 = sinc(w), s2 = sinc(2 * w), s4 = sinc(4 * w);
-    return 3 / (w * w) * (s1 * s1 - s2) - (3 * s2 * s2 - 2 * s2 - s4) / (w * w);
+    return m->average ? SQ_MAP_SINC : SQ_MAP_BICUBIC;
 }
 
-/* The mean attenuation at l by Catmull-Rom interpolation between samples `step` rad apart, averaged
- * over directions and over the places between the samples (Keys 1981, IEEE ASSP 29, 1153). */
-static double interpolation_window(double step, double l)
+/* The mean attenuation at l by interpolation between samples `step` rad apart, averaged over
+ * directions and over the places between the samples. */
+static double interpolation_window(const sq_map_kernel *kernel, double step, double l)
 {
     enum { STEPS = 32 };
     double sum = 0;
     for (int k = 0; k < STEPS; k++) {
         double phi = (k + 0.5) * M_PI / 4 / STEPS, f = l * step / (2 * M_PI);
-        sum += keys(f * cos(phi)) * keys(f * sin(phi));
+        sum += sq_map_kernel_response(kernel, f * cos(phi)) *
+               sq_map_kernel_response(kernel, f * sin(phi));
     }
     return sum / STEPS;
 }
@@ -334,29 +333,36 @@ static double average_window(int n, double step, double l)
     return sum / STEPS;
 }
 
-static double window_at(const sq_mosaic *m, double pixel, int averaged, double l)
+static double window_at(const sq_mosaic *m, const sq_map_kernel *kernel, double pixel, int averaged,
+                        double l)
 {
     const sq_map *map = m->piece[0].map;
     const sq_map_info *info = sq_map_information(map);
     int n = parts(m, pixel);
     double reading = info->nside ? healpix_window(&m->piece[0], l)
-                                 : interpolation_window(info->scale * ARCMIN, l);
+                                 : interpolation_window(kernel, info->scale * ARCMIN, l);
     return reading * (n > 1 ? average_window(n, pixel / n * ARCMIN, l) : 1) *
            (averaged ? sq_map_window(map, l) : 1);
 }
 
-void sq_mosaic_window(const sq_mosaic *m, double pixel, int averaged, int lmax, double *out)
+sq_status sq_mosaic_window(const sq_mosaic *m, double pixel, int averaged, int lmax, double *out)
 {
     enum { STEP = 50 };
+    sq_map_kernel *kernel = NULL;
+    sq_status rc = sq_map_kernel_create(flat_method(m), &kernel);
+    if (rc != SQ_OK)
+        return rc;
     /* Smooth: every 50th multipole, linear in between. */
     double before = 1, after = 1;
     for (int l = 0; l <= lmax; l++) {
         if (l % STEP == 0) {
             before = after;
-            after = window_at(m, pixel, averaged, l + STEP);
+            after = window_at(m, kernel, pixel, averaged, l + STEP);
         }
         out[l] = before + (after - before) * (l % STEP) / STEP;
     }
+    sq_map_kernel_destroy(kernel);
+    return SQ_OK;
 }
 
 /* ---- patches ---- */
@@ -433,7 +439,7 @@ static sq_status read_piece(sq_mosaic *m, piece *p, const sq_wcs *grid, int side
 {
     sq_status rc = SQ_OK;
     size_t n = (size_t)side * (size_t)side;
-    sq_map_method method = sq_map_wcs(p->map) ? SQ_MAP_BICUBIC : SQ_MAP_BILINEAR;
+    sq_map_method method = sq_map_wcs(p->map) ? flat_method(m) : SQ_MAP_BILINEAR;
     double mesh[MESH][MESH];
     SQ_TRY(make_room(m, side));
     SQ_TRY(sq_map_patch(p->map, p->plane, grid, side, side, method, m->value[0], m->valid));

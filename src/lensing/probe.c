@@ -150,7 +150,7 @@ static sq_status create(const void *config, const sq_probe_setup *setup, void **
     take_noise(p);
     SQ_TRY(lensing_maps_open(&p->settings, setup, &p->maps));
     SQ_TRY(SQ_ALLOC(p->window, top + 1, "window"));
-    lensing_maps_window(p->maps, top, p->window);
+    SQ_TRY(lensing_maps_window(p->maps, top, p->window));
     if (p->settings.map_pixel > 0)
         lensing_release_make(p->maps, &p->pairs, p->settings.map_pixel, &p->release);
     *self = p;

@@ -103,9 +103,9 @@ sq_hash lensing_maps_identity(const lensing_maps *m)
     return m->identity;
 }
 
-void lensing_maps_window(const lensing_maps *m, int lmax, double *out)
+sq_status lensing_maps_window(const lensing_maps *m, int lmax, double *out)
 {
-    sq_mosaic_window(m->split[0], m->settings->pixel, m->settings->pixel_window, lmax, out);
+    return sq_mosaic_window(m->split[0], m->settings->pixel, m->settings->pixel_window, lmax, out);
 }
 
 void lensing_maps_extent(const lensing_maps *m, double *ra, double *width, double *low,

@@ -15,7 +15,7 @@ sq_status lensing_maps_open(const lensing_settings *settings, const sq_probe_set
 void lensing_maps_close(lensing_maps *maps); /* accepts NULL */
 sq_hash lensing_maps_identity(const lensing_maps *maps);
 /* Transfer of what is read beside the beam: pixel windows and interpolation. */
-void lensing_maps_window(const lensing_maps *maps, int lmax, double *out);
+sq_status lensing_maps_window(const lensing_maps *maps, int lmax, double *out);
 /* A box that holds all maps: centre and width in ra, least and greatest dec, deg. */
 void lensing_maps_extent(const lensing_maps *maps, double *ra, double *width, double *low,
                          double *high);

@@ -18,7 +18,7 @@ except ImportError:
 
 TOOL = sys.argv.pop(1)
 SHARED = os.environ.get('SQ_SHARED', '')
-NEAREST, BILINEAR, BICUBIC = 0, 1, 2
+NEAREST, BILINEAR, BICUBIC, SINC = 0, 1, 2, 3
 rng = np.random.default_rng(5)
 
 
@@ -145,11 +145,46 @@ class Flat(Base):
                          overwrite=True)
             ra, dec = rng.uniform(0, 360, 3000), np.degrees(np.arcsin(rng.uniform(-1, 1, 3000)))
             ra[:8], dec[:8] = np.arange(8) * 45, [90, -90, 89.9, -89.9, 89.7, -89.7, 89.2, -89.2]
-            for method, bound in ((BILINEAR, .02), (BICUBIC, .002)):
+            for method, bound in ((BILINEAR, .02), (BICUBIC, .002), (SINC, .07)):
                 got, valid = self.sample(self.at('m.fits'), 'I', method, ra, dec)
                 self.assertTrue(valid.all(), (ra[~valid], dec[~valid]))
                 error = np.abs(got - field(np.radians(ra), np.radians(dec))).max()
                 self.assertLess(error, bound)
+
+    def test_sinc_keeps_waves_everywhere(self):
+        """Waves of three pixels and more, along any direction, wherever the point lies between pixels: what bicubic
+        interpolation takes away there differs from place to place by a fifth."""
+        w = wcs_of('CAR', 30, 0, 160, 120)
+        y, x = np.mgrid[:120, :160]
+        px, py = rng.uniform(8, 150, 2000), rng.uniform(8, 110, 2000)
+        ra, dec = w.wcs_pix2world(px, py, 0)
+        worst = {SINC: 0, BICUBIC: 0}
+        for k in range(40):
+            size, angle, phase = rng.uniform(.02, 1 / 3), rng.uniform(0, 2 * np.pi), rng.uniform(0, 2 * np.pi)
+            wave = lambda x, y: 100 * np.cos(2 * np.pi * size * (np.cos(angle) * x + np.sin(angle) * y) + phase)
+            fits.writeto(self.at('m.fits'), wave(x, y).astype('f4'), header_of(w), overwrite=True)
+            for method in worst:
+                got, valid = self.sample(self.at('m.fits'), 'I', method, ra, dec)
+                self.assertTrue(valid.all())
+                worst[method] = max(worst[method], np.abs(got - wave(px, py)).max() / 100)
+        self.assertLess(worst[SINC], .0025)
+        self.assertGreater(worst[BICUBIC], .1)
+
+    def test_sinc_beside_missing_pixels(self):
+        data = rng.normal(0, 100, (60, 80)).astype('f4')
+        w = wcs_of('CAR', 0, 0, 80, 60)
+        fits.writeto(self.at('whole.fits'), data, header_of(w))
+        data[30, 40] = np.nan
+        fits.writeto(self.at('hole.fits'), data, header_of(w))
+        x, y = rng.uniform(25, 55, 5000), rng.uniform(15, 45, 5000)
+        ra, dec = w.wcs_pix2world(x, y, 0)
+        whole = self.sample(self.at('whole.fits'), 'I', SINC, ra % 360, dec)[0]
+        cubic, near = self.sample(self.at('hole.fits'), 'I', BICUBIC, ra % 360, dec)
+        got, valid = self.sample(self.at('hole.fits'), 'I', SINC, ra % 360, dec)
+        far = (abs(x - 40) >= 6) | (abs(y - 30) >= 6)
+        np.testing.assert_array_equal(valid, near)
+        np.testing.assert_allclose(got[far], whole[far], atol=1e-3)
+        np.testing.assert_array_equal(got[~far], cubic[~far])
 
     def test_planes_units_sign(self):
         data = rng.normal(0, 1e-4, (3, 60, 80)).astype('f4')

@@ -47,7 +47,12 @@ typedef struct sq_map_info {
     double scale;           /* side of a pixel in arcmin: square root of the area */
 } sq_map_info;
 
-typedef enum sq_map_method { SQ_MAP_NEAREST, SQ_MAP_BILINEAR, SQ_MAP_BICUBIC } sq_map_method;
+typedef enum sq_map_method {
+    SQ_MAP_NEAREST,
+    SQ_MAP_BILINEAR,
+    SQ_MAP_BICUBIC,
+    SQ_MAP_SINC
+} sq_map_method;
 
 typedef struct sq_map sq_map;
 
@@ -63,9 +68,10 @@ void sq_map_close(sq_map *map);
 sq_status sq_map_extent(const sq_map *map, double *ra, double *dec, double *radius);
 
 /* Values at n points. HEALPix: nearest or bilinear (four neighbours on two rings). Flat: nearest,
- * bilinear or bicubic (Catmull-Rom: Keys 1981, a = -1/2) in pixels, around ra 0 and over the poles
- * of a cylindrical map. A point is valid when every pixel of non-zero weight is. SQ_ERR_USAGE for Q
- * or U of a map that is not equatorial: sq_map_sample_qu. */
+ * bilinear, bicubic (Catmull-Rom: Keys 1981, a = -1/2) or by a sinc in a Kaiser window of 12 x 12
+ * pixels (bicubic where one of them is missing) in pixels, around ra 0 and over the poles of a
+ * cylindrical map. A point is valid when every pixel of non-zero weight is. SQ_ERR_USAGE for Q or U
+ * of a map that is not equatorial: sq_map_sample_qu. */
 sq_status sq_map_sample(sq_map *map, int plane, sq_map_method method, size_t n, const double *ra,
                         const double *dec, float *value, uint8_t *valid);
 /* Q and U relative to equatorial north, IAU. */

@@ -45,7 +45,8 @@ void sq_mosaic_extent(sq_mosaic *const *mosaic, int n, double *ra, double *width
 int sq_mosaic_near(const sq_mosaic *mosaic, const sq_patch *patch, double pixel);
 /* What reading such a patch does to modes of multipole l, out[0..lmax]: interpolation, average, and
  * the map's own pixels when `averaged`. */
-void sq_mosaic_window(const sq_mosaic *mosaic, double pixel, int averaged, int lmax, double *out);
+sq_status sq_mosaic_window(const sq_mosaic *mosaic, double pixel, int averaged, int lmax,
+                           double *out);
 
 /* T (and Q, U when polarised; else NULL) in uK on the patch's grid of side * side pixels of `pixel`
  * arcmin, Q and U as of sq_map_patch_qu, and the noise of T in uK-arcmin, 0 where there are no
