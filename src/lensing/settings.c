@@ -30,7 +30,8 @@ const sq_config_field lensing_settings_fields[] = {
     {"noise_spectrum", SQ_CONFIG_TEXT, AT(noise_spectrum), 0, 0, 0, NULL, NULL,
      "text with rows of l and the noise power of T, Q and U each (N_T N_P, uK^2 steradian, beam "
      "in) of the coadded map: its shape; what is above its least value is correlated noise"},
-    {"beam", SQ_CONFIG_TEXT, AT(beam), 0, 0, 0, NULL, NULL, "text with rows of l and b_l"},
+    {"beam", SQ_CONFIG_TEXT, AT(beam), 0, 0, 0, NULL, NULL,
+     "text with rows of l and b_l, to lmax or beyond; a Gaussian goes on from its last row"},
     {"fwhm", SQ_CONFIG_REAL, AT(fwhm), 0, 0, 60, NULL, NULL,
      "Gaussian beam in arcmin, without a beam file"},
     {"unit", SQ_CONFIG_TEXT, AT(unit), 0, 0, 0, NULL, NULL,
@@ -47,7 +48,9 @@ const sq_config_field lensing_settings_fields[] = {
     {"sources", SQ_CONFIG_TEXT, AT(sources), 0, 0, 0, NULL, NULL,
      "text with rows of ra, dec (deg) and radius (arcmin): discs that are masked"},
     {"lensed", SQ_CONFIG_TEXT, AT(lensed), 0, 0, 0, NULL, NULL,
-     "lensed spectra in CAMB's format; none: the fiducial set of the program"},
+     "lensed spectra in CAMB's format, to lmax or, better, to what the pixels hold (beyond its end "
+     "a "
+     "power law); none: the fiducial set of the program"},
     {"potential", SQ_CONFIG_TEXT, AT(potential), 0, 0, 0, NULL, NULL,
      "unlensed spectra with PP (lenspotentialCls), for lensed spectra of a file"},
     {"gradient", SQ_CONFIG_TEXT, AT(gradient), 0, 0, 0, NULL, NULL,
@@ -64,7 +67,8 @@ const sq_config_field lensing_settings_fields[] = {
      "ascending edges of the bins of L; none: 60 150 300 500 800 1200 1600 2000"},
     {"pixel", SQ_CONFIG_REAL, AT(pixel), 0, 0.1, 30, NULL, NULL, "of the patches, arcmin"},
     {"edge", SQ_CONFIG_REAL, AT(edge), 0, 0, 600, NULL, NULL,
-     "band along the border of a patch in arcmin: its outer half is masked, over the inner half the "
+     "band along the border of a patch in arcmin: its outer half is masked, over the inner half "
+     "the "
      "weight rises to one; at holes of the data the window of powers rises over half of it"},
     {"tolerance", SQ_CONFIG_REAL, AT(tolerance), 0, 1e-8, 0.1, NULL, NULL,
      "residual at which the conjugate gradients of the filter stop"},

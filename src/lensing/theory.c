@@ -40,7 +40,7 @@ static sq_status text_of(const source *s, const char *name, char *path, size_t s
     return rc;
 }
 
-/* Columns of a file as tables to top; they must reach lmax. */
+/* The columns of a file; they must reach lmax. */
 static sq_status read_file(const source *s, const char *key, const char *name, unsigned need,
                            sq_spectra *file)
 {
@@ -60,14 +60,23 @@ cleanup:
     return rc == SQ_OK ? rc : sq_fail_in(rc, "lensing: %s", key);
 }
 
+/* A column as a table to top: beyond the file's end with the slope of its last tenth. */
 static sq_status take(const source *s, const sq_spectra *file, sq_cl column, double **out)
 {
     int top = s->out->top;
+    int last = top < file->lmax ? top : file->lmax, before = (int)(0.9 * last);
     sq_status rc = SQ_ALLOC(*out, top + 1, "spectrum");
-    if (rc == SQ_OK)
-        memcpy(*out, file->cl[column],
-               ((size_t)(top < file->lmax ? top : file->lmax) + 1) * sizeof **out);
-    return rc;
+    if (rc != SQ_OK)
+        return rc;
+    memcpy(*out, file->cl[column], ((size_t)last + 1) * sizeof **out);
+    /* TE is left at 0: its sign changes. */
+    double ratio = column == SQ_CL_TE ? 0 : (*out)[last] / (*out)[before];
+    if (ratio > 0 && ratio < 1) {
+        double slope = log(ratio) / log((double)last / before);
+        for (int l = last + 1; l <= top; l++)
+            (*out)[l] = (*out)[last] * pow((double)l / last, slope);
+    }
+    return SQ_OK;
 }
 
 static sq_status read_spectra(const source *s)
@@ -137,11 +146,8 @@ static sq_status load_beam(const source *s)
         return SQ_OK;
     }
     SQ_TRY(text_of(s, c->beam, path, sizeof path, &data, &size));
-    SQ_TRY(sq_beam_parse(data, size, path, (int)c->lmax, t->beam));
-    for (int l = 2; l <= c->lmax; l++) {
-        if (!(t->beam[l] > 0))
-            SQ_TRY(sq_fail(SQ_ERR_DATA, "%s: b_l is 0 at l = %d, below lmax", path, l));
-    }
+    /* Signal above lmax that the filter knew nothing of would leak into the multipoles in use. */
+    SQ_TRY(sq_beam_parse(data, size, path, (int)c->lmax, t->top, t->beam));
 cleanup:
     return rc;
 }

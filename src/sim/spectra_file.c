@@ -497,46 +497,60 @@ sq_status sq_spectra_read(const char *path, sq_cl_unit unit, unsigned need, int 
     return rc;
 }
 
-/* One row of a beam; *next is the l that must come. */
-static sq_status beam_row(const char *path, int line, const char *at, const char *end, int lmax,
-                          int *next, double *out)
+typedef struct beam_rows {
+    const char *path;
+    int lmax, top, next, ended; /* next: the l that must come */
+    double *out;
+} beam_rows;
+
+static sq_status beam_row(beam_rows *r, int line, const char *at, const char *end)
 {
     token word;
     double value[3] = {0};
     int count = 0;
     while ((at = next_token(at, end, &word)) != NULL && word.text[0] != '#') {
         if (count == 2 || !read_number(&word, &value[count]))
-            return sq_fail(SQ_ERR_FORMAT, "%s:%d: '%s': a row is 'l b_l' or b_l", path, line,
+            return sq_fail(SQ_ERR_FORMAT, "%s:%d: '%s': a row is 'l b_l' or b_l", r->path, line,
                            word.text);
         count++;
     }
     if (count == 0)
         return SQ_OK;
-    double l = count == 2 ? value[0] : *next, b = value[count - 1];
-    if (l != *next && !(*next == 0 && (l == 1 || l == 2)))
-        return sq_fail(SQ_ERR_FORMAT, "%s:%d: l = %g where %d is due", path, line, l, *next);
-    if (!(b > 0 && b <= 1.02) || (*next == 0 && b < 0.98))
+    double l = count == 2 ? value[0] : r->next, b = value[count - 1];
+    if (l != r->next && !(r->next == 0 && (l == 1 || l == 2)))
+        return sq_fail(SQ_ERR_FORMAT, "%s:%d: l = %g where %d is due", r->path, line, l, r->next);
+    int good = b > 0 && b <= 1.02 && !(r->next == 0 && b < 0.98);
+    /* Where nothing is left of a beam, measurements scatter about 0. */
+    r->ended = !good && l > r->lmax;
+    if (r->ended)
+        return SQ_OK;
+    if (!good)
         return sq_fail(SQ_ERR_DATA, "%s:%d: b_l = %g at l = %.0f is not within 0..1 from about 1",
-                       path, line, b, l);
-    for (int k = *next; k <= l && k <= lmax; k++)
-        out[k] = b;
-    *next = (int)l + 1;
+                       r->path, line, b, l);
+    for (int k = r->next; k <= l && k <= r->top; k++)
+        r->out[k] = b;
+    r->next = (int)l + 1;
     return SQ_OK;
 }
 
-sq_status sq_beam_parse(const char *text, size_t size, const char *path, int lmax, double *out)
+sq_status sq_beam_parse(const char *text, size_t size, const char *path, int lmax, int top,
+                        double *out)
 {
-    int next = 0, line = 0;
-    for (const char *at = text, *end = text + size; at < end && next <= lmax;) {
+    beam_rows r = {.path = path, .lmax = lmax, .top = top, .out = out};
+    int line = 0;
+    for (const char *at = text, *end = text + size; at < end && r.next <= top && !r.ended;) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         stop = stop ? stop : end;
-        sq_status rc = beam_row(path, ++line, at, stop, lmax, &next, out);
+        sq_status rc = beam_row(&r, ++line, at, stop);
         if (rc != SQ_OK)
             return rc;
         at = stop + 1;
     }
-    if (next <= lmax)
-        return sq_fail(SQ_ERR_DATA, "%s: b_l ends at l = %d, below %d", path, next - 1, lmax);
+    int last = r.next - 1;
+    if (last < lmax)
+        return sq_fail(SQ_ERR_DATA, "%s: b_l ends at l = %d, below %d", path, last, lmax);
+    for (int l = r.next; l <= top; l++)
+        out[l] = pow(fmin(1, out[last]), l * (l + 1.0) / (last * (last + 1.0)));
     return SQ_OK;
 }
 
@@ -546,7 +560,7 @@ sq_status sq_beam_read(const char *path, int lmax, double *out)
     size_t size;
     sq_status rc = read_text(path, &text, &size);
     if (rc == SQ_OK)
-        rc = sq_beam_parse(text, size, path, lmax, out);
+        rc = sq_beam_parse(text, size, path, lmax, lmax, out);
     sq_free(text);
     return rc;
 }

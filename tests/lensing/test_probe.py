@@ -198,6 +198,15 @@ def test_inputs(sky):
     a, b = (pick(t, t["method_a"] == EB) for t in (table("one", "bandpowers"), table("cosmo", "bandpowers")))
     assert len(a["power"]) and np.allclose(a["power"], b["power"], rtol=1e-3), "COSMO and K differ from IAU and uK"
 
+    # A beam that is told up to lmax only: T above it must not be taken for something else.
+    sigma = np.radians(1.5 / 60) / np.sqrt(8 * np.log(2))
+    with open("gauss.txt", "w") as f:
+        f.writelines(f"{l} {np.exp(-l * (l + 1) * sigma ** 2 / 2):.9f}\n" for l in range(1201))
+    configure("beamed", maps="[little.fits]", fwhm=None, beam="gauss.txt")
+    run("beamed")
+    a, b = (pick(t, t["method_a"] == TT) for t in (table("one", "bandpowers"), table("beamed", "bandpowers")))
+    assert len(a["power"]) and np.allclose(a["power"], b["power"], rtol=1e-3), (a["power"] / b["power"]).round(3)
+
     sky.write("sign.fits")
     with fits.open("sign.fits", mode="update") as f:
         f[0].header["POLCCONV"] = "COSMO"

@@ -367,6 +367,12 @@ static void test_beam(void **state)
     write_file(path, "1\r\n0.9\r\n0.8\r\n0.7");
     assert_int_equal(sq_beam_read(path, 3, b), SQ_OK);
     assert_true(b[0] == 1 && b[3] == 0.7);
+    static const char beyond[] = "1\n.99\n.98\n.96\n.94\n-.1\n.3\n";
+    double c[9];
+    assert_int_equal(sq_beam_parse(beyond, sizeof beyond - 1, "b", 3, 8, c), SQ_OK);
+    assert_true(c[3] == .96 && c[4] == .94);
+    for (int l = 5; l <= 8; l++)
+        assert_float_equal(log(c[l]) / (l * (l + 1)), log(.94) / 20, 1e-12);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         write_file(path, bad[i].text);
         assert_int_not_equal(sq_beam_read(path, 3, b), SQ_OK);

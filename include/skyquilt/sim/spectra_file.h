@@ -57,7 +57,9 @@ void sq_spectra_free(sq_spectra *spectra);
 /* A beam's b_l in rows "l b_l", or b_l alone from l = 0 on, each up to lmax, within 0..1 and
  * 1 +- 2% at its first l: out[lmax + 1]. */
 sq_status sq_beam_read(const char *path, int lmax, double *out);
-/* The same of a text in memory. */
-sq_status sq_beam_parse(const char *text, size_t size, const char *path, int lmax, double *out);
+/* The same of a text in memory: out[top + 1], top at least lmax. Rows beyond lmax are taken as far
+ * as they are within 0..1; from there on, the Gaussian that meets the last. */
+sq_status sq_beam_parse(const char *text, size_t size, const char *path, int lmax, int top,
+                        double *out);
 
 #endif
