@@ -73,13 +73,13 @@ def tile_stems(sky):
     return sorted(p[:-len("-psf.fits")] for p in glob.glob(os.path.join(sky, "*-psf.fits")))
 
 
-def skyquilt_run(folder, name, tiles, model, ranks=3):
+def skyquilt_run(folder, name, tiles, model, ranks=3, extra=""):
     """Run the catalog probe over a folder of tiles; gives the release's path and seconds."""
     work = os.path.join(folder, name)
     os.makedirs(work, exist_ok=True)
     config = os.path.join(work, "survey.yaml")
     with open(config, "w") as out:
-        out.write(f"probe: catalog\nindex: {work}/tiles.h5\nmodel: {model}\nthreshold: 0.05\n")
+        out.write(f"probe: catalog\nindex: {work}/tiles.h5\nmodel: {model}\nthreshold: 0.05\n{extra}")
     common.run("index", "--output", os.path.join(work, "tiles.h5"), "--quiet", tiles)
     _, seconds = common.run("run", config, "--output", os.path.join(work, "out"), "--quiet", ranks=ranks)
     return os.path.join(work, "out", "release.h5"), seconds
@@ -123,3 +123,44 @@ def best_settings(tiles, scale, grid, judge, limit=22.0):
             runner.close()
     scores.sort(key=lambda entry: (-entry[0], entry[1].label()))
     return scores[0][1], [{"settings": s.label(), "f1": f} for f, s in scores]
+
+
+def polygon(wcs, x0, x1, y0, y1):
+    """Pixels x0 to x1 - 1 and y0 to y1 - 1 as `skyquilt validate` takes a region."""
+    ra, dec = wcs.all_pix2world(np.array([x0, x1, x1, x0]) - 0.5, np.array([y0, y0, y1, y1]) - 0.5, 0)
+    return ",".join(f"{a:.8f},{d:.8f}" for a, d in zip(ra, dec))
+
+
+def image_counts(catalogue, truth, regions, folder, options, limits):
+    """Truth, matched, found, right in each region: [regions][brighter than each limit, then the bins][4]."""
+    out = []
+    for region in regions:
+        report = common.validate(catalogue, truth, folder, "image", **options, replicas=0, region=region)
+        cumulative = [b for limit in limits for b in report["brighter"] if abs(b["high"] - limit) < 1e-6]
+        out.append([[b[k] for k in ("truth", "matched", "found", "right")] for b in cumulative + report["bins"]])
+    return np.array(out, float)
+
+
+def image_weights(images, seed, replicas=200):
+    """How often each image is drawn, [replicas][images]."""
+    return np.random.default_rng((seed, images)).multinomial(images, np.full(images, 1 / images), replicas)
+
+
+def f1(counts):
+    """Harmonic mean of completeness and purity; counts [...][4]."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        c, p = counts[..., 1] / counts[..., 0], counts[..., 3] / counts[..., 2]
+        return 2 * c * p / (c + p)
+
+
+def paired_f1(mine, theirs, weights):
+    """Rows of F1 and difference with errors over the images, in the order of the counts."""
+    value = [f1(c.sum(0)) for c in (mine, theirs)]
+    draws = [f1(np.einsum("ri,ijk->rjk", weights, c)) for c in (mine, theirs)]
+    with np.errstate(invalid="ignore"):
+        error = [np.nanstd(d, axis=0) for d in (*draws, draws[0] - draws[1])]
+    rows = []
+    for k, (a, b) in enumerate(zip(*value)):
+        rows.append({"truth": int(mine[:, k, 0].sum()), "f1": a, "error": error[0][k], "other": b, "other_error": error[1][k],
+                     "difference": a - b, "difference_error": error[2][k]})
+    return [{k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()} for row in rows]

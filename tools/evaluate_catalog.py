@@ -15,16 +15,21 @@ from astropy.wcs import WCS
 
 import evaluate_common as common
 import evaluate_lsst
-from catalog_tables import (TRAINING_SEED_LIMIT, best_settings, brighter_rows, coverage_rows, judge_peer, measure,
-                            nanojansky, runners, show_coverage, show_table, simulate, skyquilt_run)
+from catalog_calibration import split_model
+from catalog_tables import (LIMITS, TRAINING_SEED_LIMIT, best_settings, brighter_rows, coverage_rows, image_counts,
+                            image_weights, judge_peer, measure, nanojansky, paired_f1, polygon, runners, show_coverage,
+                            show_table, simulate, skyquilt_run)
 from evaluate_common import say
 from peers import images, sextractor
 
-MODEL = os.path.join(common.ROOT, "tools", "models", "sdss.onnx")
+MODELS = {name: os.path.join(common.ROOT, "tools", "models", name + ".onnx") for name in ("sdss", "crowded", "lsst")}
 PIXEL = 0.396
 MATCH = 1.5 * PIXEL
 BANDS = "ugriz"
 DETECTION_BANDS = ("r", "gri")
+BLOCKS = (6, 4)                 # of a frame, columns and rows: what is resampled for errors
+COADD_EPOCHS = 20               # whose mean has so much less noise than a frame
+SYSTEMATIC = 0.01               # mag, between the calibrations of frame and coadd
 
 
 def settings_grid(quick):
@@ -128,6 +133,59 @@ def star_agreement(release, rows, criteria):
     return table
 
 
+def frame_blocks(wcs, shape):
+    """Polygons that divide a frame."""
+    y, x = (np.linspace(0, n, k + 1).round() for n, k in zip(shape, reversed(BLOCKS)))
+    return [polygon(wcs, *x[i:i + 2], *y[j:j + 2]) for j in range(BLOCKS[1]) for i in range(BLOCKS[0])]
+
+
+def compare_f1(files, truth, tile, folder, options, criteria):
+    """F1 beside each peer with errors of the paired difference; files: skyquilt first."""
+    regions, table = frame_blocks(tile.wcs, tile.data.shape), {}
+    counts = {name: image_counts(path, truth, regions, folder, options, LIMITS[1:]) for name, path in files.items()}
+    mine, *peers = counts
+    weights = image_weights(len(regions), options["seed"], 400)
+    for peer in peers:
+        say(f"\n94-1-12: F1 of skyquilt and of {peer}, and the difference")
+        table[peer] = dict(zip(map("{:g}".format, LIMITS[1:]), paired_f1(counts[mine], counts[peer], weights)))
+        for limit, row in table[peer].items():
+            say(f"  r < {limit:<5} {row['f1']:.4f} +- {row['error']:.4f}  {row['other']:.4f} +- {row['other_error']:.4f}  "
+                f"{row['difference']:+.4f} +- {row['difference_error']:.4f}")
+            slack = row["difference_error"] if limit == "21" else 0
+            criteria.add(f"94-1-12: F1(r < {limit}) minus that of {peer}", row["difference"], -slack, row["difference_error"])
+    return table
+
+
+def coadd_pulls(release, truth, criteria):
+    """ln flux of isolated stars against the coadd over both errors: scaled MAD by band. The coadd's own error is taken as
+    that of the mean of its epochs."""
+    true = common.read_columns(truth, ["ra", "dec", "star"] + ["flux_" + b for b in BANDS], group="/")
+    near = np.array([np.sort(separation(true["ra"], true["dec"], a, d))[1] for a, d in zip(true["ra"], true["dec"])])
+    mag = 31.4 - 2.5 * np.log10(np.maximum(true["flux_r"], 1e-9))
+    use = np.flatnonzero((true["star"] != 0) & (near > 5) & (mag > 16) & (mag < 21.5))
+    got = common.read_columns(release, ["ra", "dec", "detection_probability"]
+                              + [text.format(b) for b in BANDS for text in ("flux_{}", "mag_{}_err")])
+    got = {k: v[got["detection_probability"] >= 0.5] for k, v in got.items()}
+    nearest = np.array([np.argmin(separation(got["ra"], got["dec"], true["ra"][i], true["dec"][i])) for i in use])
+    use, nearest = (v[separation(got["ra"][nearest], got["dec"][nearest], true["ra"][use], true["dec"][use]) < 1]
+                    for v in (use, nearest))
+    table, rng = {}, np.random.default_rng(2)
+    say(f"\n94-1-12: pulls of isolated stars against the coadd, 16 < r < 21.5 ({len(use)})")
+    for b in BANDS:
+        step = -2.5 * np.log10(got["flux_" + b][nearest] / np.maximum(true["flux_" + b][use], 1e-9))
+        error = got[f"mag_{b}_err"][nearest]
+        good = true["flux_" + b][use] > 1
+        pull = (step / np.sqrt(error ** 2 * (1 + 1 / COADD_EPOCHS) + SYSTEMATIC ** 2))[good]
+        width = lambda v: 1.4826 * np.median(np.abs(v - np.median(v, -1, keepdims=True)), -1)
+        table[b] = {"n": len(pull), "median": float(np.median(pull)), "width": float(width(pull)),
+                    "error": float(np.std(width(rng.choice(pull, (500, len(pull)))))), "median_dmag": float(np.median(step[good]))}
+        say(f"  {b}  width {table[b]['width']:.2f} +- {table[b]['error']:.2f}, median {table[b]['median']:+.2f} "
+            f"({table[b]['median_dmag']:+.3f} mag)")
+        criteria.add(f"94-1-12: |width of pulls - 1|, isolated stars, {b}", abs(table[b]["width"] - 1), 0.1, table[b]["error"],
+                     least=False)
+    return table
+
+
 def stripe82_field(folder, seed, quick, model, criteria):
     """SDSS 94-1-12 against the deeper coadd."""
     field = os.path.join(common.SHARED, "data", "optical", "sdss_94_1_12")
@@ -139,10 +197,10 @@ def stripe82_field(folder, seed, quick, model, criteria):
     truth = coadd_truth(os.path.join(field, "coadd_catalog_94_1_12.fits"), folder)
     options = {"match": MATCH, "bins": "14,0.5", "limit": 23.0, "seed": seed}
     photo, photo_rows = photo_catalogue(os.path.join(field, "photoObj-000094-1-0012.fits"))
-    path = os.path.join(folder, "photo.h5")
-    common.write_catalogue(path, photo, release)
+    photo_path = os.path.join(folder, "photo.h5")
+    common.write_catalogue(photo_path, photo, release)
     reports = {"skyquilt": common.validate(release, truth, folder, "sdss-94", **options),
-               "SDSS Photo": common.validate(path, truth, folder, "photo", **options)}
+               "SDSS Photo": common.validate(photo_path, truth, folder, "photo", **options)}
     peer = os.path.join(folder, "peer-94.h5")
 
     tile = images.read_sdss(field)
@@ -160,13 +218,13 @@ def stripe82_field(folder, seed, quick, model, criteria):
     show_table("SDSS 94-1-12, truth = Stripe-82 coadd", reports)
     show_coverage("SDSS 94-1-12, skyquilt against the coadd", reports["skyquilt"])
     say(f"  Source Extractor's best settings: {settings.label()}")
-    mine, theirs = (brighter_rows(reports[k])["22"]["f1"] for k in ("skyquilt", best))
-    criteria.add("94-1-12: F1(r < 22) minus Source Extractor's best", mine["value"] - theirs["value"],
-                 -0.03, mine["error"])
+    f1 = compare_f1({"skyquilt": release, "SDSS Photo": photo_path, best: peer}, truth, tile["gri".index("r")], folder, options,
+                    criteria)
+    pulls = coadd_pulls(release, truth, criteria)
     agreement = star_agreement(release, photo_rows, criteria)
     return {"seconds": seconds, "settings": settings.label(), "scan": scan[:8],
             "brighter": {k: brighter_rows(r) for k, r in reports.items()},
-            "quantities": coverage_rows(reports["skyquilt"]), "photo_stars": agreement}
+            "quantities": coverage_rows(reports["skyquilt"]), "photo_stars": agreement, "f1": f1, "coadd_pulls": pulls}
 
 
 def hubble_truth(field, folder, header):
@@ -188,7 +246,7 @@ def hubble_truth(field, folder, header):
     return out, ",".join(f"{a:.8f},{d:.8f}" for a, d in zip(corner_ra, corner_dec))
 
 
-def globular_cluster(folder, seed, quick, model):
+def globular_cluster(folder, seed, quick, model, criteria):
     """The crowded cutout of M2 against HST, 0.5 pixel and 0.5 mag."""
     field = os.path.join(common.SHARED, "data", "optical", "sdss_m2_crowded")
     if not os.path.isdir(field):
@@ -220,7 +278,18 @@ def globular_cluster(folder, seed, quick, model):
         values = [summary[k]["value"] or 0 for k in ("completeness", "purity", "f1")]
         say(f"  {name:<28} {values[0]:.3f}/{values[1]:.3f}/{values[2]:.3f}  of {summary['truth']}, "
             f"{summary['found']} found")
+    f1 = table["skyquilt"]["f1"]
+    criteria.add("M2: F1 against HST", f1["value"], 0.563, f1["error"])
     return {"seconds": seconds, "settings": best[1], "summary": table}
+
+
+def part_of(model):
+    """Which of the networks another one stands for."""
+    with open(model, "rb") as file:
+        entries = split_model(file.read())[1]
+    if entries.get("skyquilt.bands") == ",".join(evaluate_lsst.BANDS):
+        return "lsst"
+    return "crowded" if entries.get("skyquilt.tile") == "2" else "sdss"
 
 
 def main(options):
@@ -229,15 +298,16 @@ def main(options):
         raise SystemExit(f"tools/evaluate: seeds below {TRAINING_SEED_LIMIT} belong to training")
     begin = time.monotonic()
     criteria = common.Criteria()
-    models = {"sdss": MODEL, "lsst": evaluate_lsst.MODEL}
+    models = MODELS
     if options.model:
-        models = {"lsst" if evaluate_lsst.takes(options.model) else "sdss": os.path.abspath(options.model)}
+        models = {part_of(options.model): os.path.abspath(options.model)}
     folder, tables = common.work_folder("evaluate-"), {}
     try:
         if "sdss" in models:
             tables = {"simulated": simulated_sky(folder, seed, options.quick, models["sdss"]),
-                      "sdss_94_1_12": stripe82_field(folder, seed, options.quick, models["sdss"], criteria),
-                      "m2": globular_cluster(folder, seed, options.quick, models["sdss"])}
+                      "sdss_94_1_12": stripe82_field(folder, seed, options.quick, models["sdss"], criteria)}
+        if "crowded" in models:
+            tables["m2"] = globular_cluster(folder, seed, options.quick, models["crowded"], criteria)
         if "lsst" in models:
             tables["lsst"] = evaluate_lsst.evaluate(folder, seed, options.quick, models["lsst"], criteria)
     finally:

@@ -13,12 +13,11 @@ import catalog_calibration as calibration
 import evaluate_common as common
 from bench_lensing import foreign
 from catalog_calibration import columns, pairs
-from catalog_tables import (best_settings, brighter_rows, judge_peer, measure, runners, show_coverage, show_table, simulate,
-                            skyquilt_run, tile_stems)
+from catalog_tables import (best_settings, brighter_rows, image_counts, image_weights, judge_peer, measure, paired_f1,
+                            polygon, runners, show_coverage, show_table, simulate, skyquilt_run, tile_stems)
 from evaluate_common import say
 from peers import images, psf_fit, sextractor
 
-MODEL = os.path.join(common.ROOT, "tools", "models", "lsst.onnx")
 PLOT = os.path.join(common.ROOT, "tools", "results", "catalog-calibration.png")
 BANDS, PIXEL, SIDE = "ugrizy", 0.2, 1024
 MATCH = PIXEL
@@ -48,46 +47,9 @@ def settings_grid(quick):
             + sextractor.grid(("griz", "ugrizy"), (3.0, 4.0, 5.0, 6.0, 7.0), (3,), (5e-4, 5e-5), (0.5, 0.7), chi=(True,)))
 
 
-def region(stem):
-    """The tile's corners as `skyquilt validate` takes a polygon."""
-    wcs = images.read_exposure(stem, "r")[0].wcs
-    ra, dec = wcs.all_pix2world([-0.5, SIDE - 0.5, SIDE - 0.5, -0.5], [-0.5, -0.5, SIDE - 0.5, SIDE - 0.5], 0)
-    return ",".join(f"{a:.8f},{d:.8f}" for a, d in zip(ra, dec))
-
-
-def image_counts(catalogue, truth, stems, folder, options):
-    """Truth, matched, found, right of each image: [images][everything to F1_LIMIT, then the bins][4]."""
-    out = []
-    for stem in stems:
-        report = common.validate(catalogue, truth, folder, "image", **options, replicas=0, region=region(stem))
-        cumulative = [b for b in report["brighter"] if abs(b["high"] - F1_LIMIT) < 1e-6]
-        out.append([[b[k] for k in ("truth", "matched", "found", "right")] for b in cumulative + report["bins"]])
-    return np.array(out, float)
-
-
-def image_weights(images, seed, replicas=200):
-    """How often each image is drawn, [replicas][images]."""
-    return np.random.default_rng((seed, images)).multinomial(images, np.full(images, 1 / images), replicas)
-
-
-def f1(counts):
-    """Harmonic mean of completeness and purity; counts [...][4]."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        c, p = counts[..., 1] / counts[..., 0], counts[..., 3] / counts[..., 2]
-        return 2 * c * p / (c + p)
-
-
-def paired_f1(mine, theirs, weights):
-    """Rows of F1 and difference with errors over the images, in the order of the counts."""
-    value = [f1(c.sum(0)) for c in (mine, theirs)]
-    draws = [f1(np.einsum("ri,ijk->rjk", weights, c)) for c in (mine, theirs)]
-    with np.errstate(invalid="ignore"):
-        error = [np.nanstd(d, axis=0) for d in (*draws, draws[0] - draws[1])]
-    rows = []
-    for k, (a, b) in enumerate(zip(*value)):
-        rows.append({"truth": int(mine[:, k, 0].sum()), "f1": a, "error": error[0][k], "other": b, "other_error": error[1][k],
-                     "difference": a - b, "difference_error": error[2][k]})
-    return [{k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()} for row in rows]
+def regions(stems):
+    """The tiles' polygons."""
+    return [polygon(images.read_exposure(stem, "r")[0].wcs, 0, SIDE, 0, SIDE) for stem in stems]
 
 
 def scatter(residual):
@@ -224,7 +186,8 @@ def classes(files, truth, folder, seed, criteria):
 
 def detection(files, truth, stems, folder, options, weights, criteria):
     """F1 of both, to the limit and in bins."""
-    rows = paired_f1(*(image_counts(path, truth, stems, folder, options) for path in files.values()), weights)
+    places = regions(stems)
+    rows = paired_f1(*(image_counts(path, truth, places, folder, options, [F1_LIMIT]) for path in files.values()), weights)
     total, bins = rows[0], rows[1:]
     say(f"\nLSST: F1 of skyquilt and Source Extractor ({len(stems)} images)")
     for low, row in zip([None, *BIN_EDGES[:-1]], rows):
@@ -291,7 +254,8 @@ def independent(folder, seed, quick, model, criteria):
     made = foreign("SQ_GALSIM", "galsim_sky.py", sources, sky, other, seed)
     options = {"match": MATCH, "bins": "20,0.5", "limit": FAINT, "seed": seed}
     releases = [skyquilt_run(folder, name, path, model)[0] for name, path in (("own", sky), ("galsim", other))]
-    counts = [image_counts(r, truth, s, folder, options) for r, s in zip(releases, (stems, tile_stems(other)))]
+    counts = [image_counts(r, truth, regions(s), folder, options, [F1_LIMIT])
+              for r, s in zip(releases, (stems, tile_stems(other)))]
     total = paired_f1(*counts, image_weights(len(stems), seed))[0]
     table = calibration.calibration(releases[1], truth, BANDS, WIDE_MATCH, FAINT)
     ood = columns(releases[1], "catalog")["ood_score"]
@@ -314,9 +278,3 @@ def evaluate(folder, seed, quick, model, criteria):
         return {"problem": "skipped: no network"}
     return {"simulated": simulated(folder, seed, quick, model, criteria),
             "galsim": independent(folder, seed, quick, model, criteria)}
-
-
-def takes(model):
-    """Whether a network is one of this part: it has the bands."""
-    with open(model, "rb") as file:
-        return calibration.split_model(file.read())[1].get("skyquilt.bands") == ",".join(BANDS)

@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from fake_model import fake_model
 
 TOOL = sys.argv[1]
-NODES, STAMP, TILE = 3, 51, 4
+NODES, STAMP = 3, 51
 FWHM, E1, E2, SIGMA, SKY, MF, UNIT, USABLE = range(8)
 COLOURS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
@@ -108,11 +108,11 @@ def windowed_moments(p):
     return s2, (xx - yy) / (xx + yy), 2 * xy / (xx + yy)
 
 
-def test_inputs(folder):
+def test_inputs(folder, tile):
     c = Cutout(2, 64, 1).finish()
     c.write(folder + "/in")
-    subprocess.run([TOOL, "inputs", "2", "64", "4", folder + "/in", folder + "/out"], check=True)
-    n, m, b = 64, 16, 2
+    subprocess.run([TOOL, "inputs", "2", "64", str(tile), folder + "/in", folder + "/out"], check=True)
+    n, m, b = 64, 64 // tile, 2
     sizes = [2 * b * n * n, 8 * b * m * m, b * n * n, b * n * n, b * m * m]
     raw = np.fromfile(folder + "/out", np.float32)
     image, planes, flux, error, sigma = np.split(raw[:sum(sizes)], np.cumsum(sizes)[:-1])
@@ -129,16 +129,16 @@ def test_inputs(folder):
         close("matched-filter error", error[k], want[1], rtol=1e-4)
     snr = np.where(error > 0, flux / np.where(error > 0, error, 1), 0)
     power = (np.maximum(snr, 0) ** 2).sum(0)
-    tiles = power.reshape(m, TILE, m, TILE).transpose(0, 2, 1, 3).reshape(m, m, 16)
+    tiles = power.reshape(m, tile, m, tile).transpose(0, 2, 1, 3).reshape(m, m, tile * tile)
     at = tiles.argmax(2)
     row, column = np.mgrid[:m, :m]
-    close("peak", peak, (row * TILE + at // TILE) * n + column * TILE + at % TILE)
-    count = good.reshape(b, m, TILE, m, TILE).sum((2, 4))
-    mean = lambda a: np.where(count > 0, (a * good).reshape(b, m, TILE, m, TILE).sum((2, 4)) / np.maximum(count, 1), 0)
+    close("peak", peak, (row * tile + at // tile) * n + column * tile + at % tile)
+    count = good.reshape(b, m, tile, m, tile).sum((2, 4))
+    mean = lambda a: np.where(count > 0, (a * good).reshape(b, m, tile, m, tile).sum((2, 4)) / np.maximum(count, 1), 0)
     s, sky = mean(c.sky_sigma.astype(float)), mean(c.sky.astype(float))
     close("sigma", sigma, s)
     some = count > 0
-    close("usable plane", planes[:, USABLE], count / 16)
+    close("usable plane", planes[:, USABLE], count / tile ** 2)
     close("sigma plane", planes[:, SIGMA], np.where(some, np.log10(np.where(some, s, 1)) - 2, 0), atol=1e-5)
     close("sky plane", planes[:, SKY], np.where(some, 0.5 * np.log10(1 + sky / np.where(some, s, 1)), 0), atol=1e-5)
     at_peak = lambda a: a.reshape(b, -1)[:, peak]
@@ -147,8 +147,8 @@ def test_inputs(folder):
     close("unit plane", planes[:, UNIT], np.where(seen, np.log10(np.where(seen, at_peak(error) / np.where(some, s, 1), 1)), 0),
           atol=1e-5)
     for k in range(b):
-        for (r, col), (i, j) in {(0, 0): (1.5, 1.5), (15, 3): (13.5, 61.5), (8, 8): (33.5, 33.5)}.items():
-            u, v = np.array([col * 4 + 1.5, r * 4 + 1.5]) / 63 * 2
+        for r, col in ((0, 0), (m - 1, 3), (m // 2, m // 2)):
+            u, v = (np.array([col, r]) * tile + 0.5 * (tile - 1)) / 63 * 2
             a, d = min(int(u), 1), min(int(v), 1)
             u, v = u - a, v - d
             mom = [[windowed_moments(c.psf[k, y, x].astype(float)) for x in range(3)] for y in range(3)]
@@ -184,7 +184,7 @@ def at_knots(knots, values, x):
     return np.interp(x, knots, values)
 
 
-def decode_oracle(heads, planes, b, reference, cal):
+def decode_oracle(heads, planes, b, reference, cal, tile=4):
     """Sources and the context after every colour, from the layout in tools/train/catalog_net.py."""
     m = planes.shape[-1]
     slot = 14 + b + b * (b + 1) // 2 + 1
@@ -216,7 +216,7 @@ def decode_oracle(heads, planes, b, reference, cal):
                     cov = np.linalg.inv(a.T @ a)
                     mean = base + g[14:14 + b]
                     raw = np.sqrt(np.diag(cov))
-                    sx, sy = 4 * np.exp(np.clip(g[2:4], -6, 1))
+                    sx, sy = tile * np.exp(np.clip(g[2:4], -6, 1))
                     widths = np.exp(np.clip(g[10:14], -6, 3))
                     exists = chance[s]
                     if cal:
@@ -227,7 +227,7 @@ def decode_oracle(heads, planes, b, reference, cal):
                         widths = widths * [f("shape" + str(i)) for i in range(4)]
                         exists = sigmoid(cal["p"][0] + cal["p"][1] * np.log(exists / (1 - exists))) if exists > 0 else 0
                     rho = 0.99 * np.tanh(g[4])
-                    x, y = 4 * (column + np.clip(g[0], -1, 2)) - 0.5, 4 * (row + np.clip(g[1], -1, 2)) - 0.5
+                    x, y = tile * (column + np.clip(g[0], -1, 2)) - 0.5, tile * (row + np.clip(g[1], -1, 2)) - 0.5
                     sources[row, column, s] = np.concatenate([
                         [row, column, s, x, y, sx * sx, rho * sx * sy, sy * sy, exists, chance[s], q[1] + 2 * q[2],
                          sigmoid(g[5]), snr], g[6:10], widths, mean, raw, cov.ravel()])
@@ -241,7 +241,7 @@ def decode_oracle(heads, planes, b, reference, cal):
     return contexts, sources
 
 
-def decode(folder, calibrated):
+def decode(folder, calibrated, tile=4):
     rng = np.random.default_rng(5 + calibrated)
     b, m = 3, 8
     head = (3 + 2 * (14 + b + b * (b + 1) // 2 + 1) + 15) // 16 * 16
@@ -250,11 +250,11 @@ def decode(folder, calibrated):
     planes = rng.normal(size=(b, 8, m, m)).astype(np.float32)
     planes[:, MF] *= 3
     planes[:, USABLE] = rng.random((b, m, m)) > 0.3
-    cal, extra = None, {}
+    cal, extra = None, {"tile": str(tile)}
     if calibrated:
         draw = lambda low, high: np.round(rng.uniform(low, high, 3), 4)
         cal = {"ln_snr": np.array([0.0, 1.5, 4.0]), "position": draw(.5, 2), "p": np.array([0.3, 1.4])}
-        extra = {"calibration": "test", "calibration_knots": "3"}
+        extra |= {"calibration": "test", "calibration_knots": "3"}
         for i, band in enumerate("gri"):
             cal["flux" + str(i)], cal["offset" + str(i)] = draw(.5, 2), draw(-.2, .2)
             extra["calibration_flux_" + band] = ",".join(map(str, cal["flux" + str(i)]))
@@ -275,7 +275,7 @@ def decode(folder, calibrated):
     raw = open(folder + "/out", "rb").read()
     contexts = np.frombuffer(raw[:4 * size], np.float32).reshape(4, 16, m, m)
     rows = np.frombuffer(raw[4 * size:], np.float64).reshape(-1, source_fields(b))
-    want_contexts, want = decode_oracle(heads, planes, b, 1, cal)
+    want_contexts, want = decode_oracle(heads, planes, b, 1, cal, tile)
     close("contexts", contexts, want_contexts, atol=1e-5)
     expected = [v for _, v in sorted(want.items()) if v[8] >= 0.3]
     assert 20 < len(expected) < 100
@@ -413,10 +413,12 @@ def test_check(folder):
 
 
 with tempfile.TemporaryDirectory() as place:
-    test_inputs(place)
+    test_inputs(place, 4)
+    test_inputs(place, 2)
     test_missing_band(place)
     decode(place, False)
     decode(place, True)
+    decode(place, False, tile=2)
     test_draws(place)
     test_domain(place)
     test_check(place)

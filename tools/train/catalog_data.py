@@ -6,8 +6,7 @@ import torch
 
 from catalog_net import COLOURS, E1, E2, FWHM, MF, MF_UNIT, PLANES, SIGMA, SKY, USABLE, context
 
-TILE = 4
-REFERENCE_MARGIN = 2   # tiles at the rim of a sample whose context is cut off: no loss there
+MARGIN = 8   # pixels at the rim of a sample whose context is cut off: no loss there
 
 
 class TrainingSet:
@@ -21,6 +20,7 @@ class TrainingSet:
             self.source = f["source"][:]
             self.bands = f.attrs["bands"].split(",") if isinstance(f.attrs["bands"], str) \
                 else f.attrs["bands"].decode().split(",")
+            self.tile = int(f.attrs["tile"])
             fields = f.attrs["fields"]
             self.fields = (fields if isinstance(fields, str) else fields.decode()).split(",")
         self.nband = len(self.bands)
@@ -35,7 +35,7 @@ class TrainingSet:
         """Per tile: count, and for two slots, brighter first: position, ln flux, star, shape."""
         f = {name: i for i, name in enumerate(self.fields)}
         samples, side = len(self.image), self.image.shape[-1]
-        m = side // TILE
+        m = side // self.tile
         b = self.nband
         s = self.source
         flux = s[:, :, f["flux_" + self.bands[0]]:f["flux_" + self.bands[0]] + b]
@@ -47,14 +47,14 @@ class TrainingSet:
         who, which = np.nonzero(there)
         order = np.lexsort((-flux[who, which, self.reference], who))
         who, which = who[order], which[order]
-        column = (x[who, which] // TILE).astype(int)
-        row = (y[who, which] // TILE).astype(int)
+        column = (x[who, which] // self.tile).astype(int)
+        row = (y[who, which] // self.tile).astype(int)
         count = np.zeros((samples, m, m), np.int64)
         values = np.zeros((samples, 2, 7 + b, m, m), np.float32)
         galaxy = 1 - s[who, which, f["star"]]
         bulge = np.clip(s[who, which, f["bulge_fraction"]], 0.02, 0.98)
         rows = np.column_stack([
-            x[who, which] / TILE - column, y[who, which] / TILE - row, 1 - galaxy,
+            x[who, which] / self.tile - column, y[who, which] / self.tile - row, 1 - galaxy,
             np.log(np.maximum(s[who, which, f["radius"]], 0.02)), s[who, which, f["e1"]], s[who, which, f["e2"]],
             np.log(bulge / (1 - bulge)), np.log(np.maximum(flux[who, which], 1e-3))])
         for k in range(len(who)):
@@ -136,14 +136,14 @@ def flux_snr(planes, value, nband):
     return torch.sqrt((ratio * (p[:, None, :, USABLE] > 0)).sum(2))
 
 
-def contexts(planes, count, value, nband, reference):
+def contexts(planes, count, value, nband, reference, tile):
     """ctx1..3 as a decoder would have them: detectable true sources, with the errors of a measurement."""
     p = planes.view(len(planes), nband, PLANES, *planes.shape[-2:])
     snr = flux_snr(planes, value, nband)
     there = torch.stack([count > s for s in (0, 1)], 1) & (snr > 5 + 0.7 * torch.randn_like(snr))
     there[:, 1] &= there[:, 0]
     seen = there.sum(1, keepdim=True).float()
-    blur = torch.exp(p[:, reference, FWHM])[:, None, None] * 0.42 / torch.clamp(snr, min=3)[:, :, None]
+    blur = torch.exp(p[:, reference, FWHM])[:, None, None] * 0.42 * 4 / tile / torch.clamp(snr, min=3)[:, :, None]
     where = torch.clamp(value[:, :, 0:2] + blur * torch.randn_like(value[:, :, 0:2]), 0, 1)
     sigma = (p[:, reference, SIGMA] + 2) * np.log(10.0)
     logflux = value[:, :, 7 + reference] - sigma[:, None] + torch.randn_like(snr) / torch.clamp(snr, min=3)

@@ -1,6 +1,6 @@
-"""The catalog network: a posterior for up to two sources in every tile of 4 pixels.
+"""The catalog network: a posterior for up to two sources in every tile of T = 4 pixels (2 in crowded fields).
 
-Inputs (B bands, patch of N pixels, M = N / 4 tiles a side):
+Inputs (B bands, patch of N pixels, M = N / T tiles a side):
     image   [S, 2B, N, N]  asinh(w), asinh(w / 30) a band, w = image / sky rms
     planes  [S, 8B, M, M]  conditioning at tile resolution, see include/skyquilt/catalog/inputs.h
     ctx1..3 [S, 16, M, M]  what is known of the tiles of earlier colours (see context())
@@ -93,15 +93,15 @@ class Head(nn.Module):
 
 
 class CatalogNet(nn.Module):
-    """A U-net that works at half resolution and below; planes come in at tile resolution. Channels are multiples of 32,
-    the depth of an AMX tile in bf16."""
+    """A U-net that works at half resolution and below; planes come in at tile resolution, which is a quarter with tiles of 4
+    (the names say so) or a half with tiles of 2. Channels are multiples of 32, the depth of an AMX tile in bf16."""
 
-    def __init__(self, nband=5):
+    def __init__(self, nband=5, tile=4):
         super().__init__()
-        self.nband = nband
+        self.nband, self.tile = nband, tile
         self.stem = Cell(2 * nband, 64, 3, 2)
         self.second = blocks(64, 2)
-        self.fourth = Cell(64, 64, 3, 2)
+        self.fourth = Cell(64, 64, 3, tile // 2)
         self.planes = nn.Conv2d(PLANES * nband, 64, 1, bias=False)
         self.mix = blocks(64, 4)
         self.eighth = nn.Sequential(Cell(64, 96, 3, 2), Block(96))

@@ -62,11 +62,12 @@ def main():
     a = p.parse_args()
     saved = torch.load(a.checkpoint, map_location="cpu")
     bands = saved["bands"]
-    net = CatalogNet(len(bands))
+    tile = saved.get("tile", 4)
+    net = CatalogNet(len(bands), tile)
     net.load_state_dict(saved["average"])
     net.eval()
     Head.shifted = lambda head, x, conv: ShiftedConvolution.apply(x, conv.weight, head.pad)
-    m = SIDE // 4
+    m = SIDE // tile
     inputs = [torch.zeros(1, 2 * len(bands), SIDE, SIDE), torch.zeros(1, PLANES * len(bands), m, m)]
     inputs += [torch.zeros(1, CONTEXT, m, m) for _ in range(3)]
     axes = {"image": {2: "height", 3: "width"}}
@@ -76,13 +77,13 @@ def main():
     torch.onnx.export(net, tuple(inputs), buffer, input_names=INPUTS, output_names=OUTPUTS, opset_version=13,
                       dynamic_axes=axes, do_constant_folding=True)
     entries = {"skyquilt.probe": "catalog", "skyquilt.layout": "catalog-1", "skyquilt.name": a.name,
-               "skyquilt.bands": ",".join(bands), "skyquilt.reference": "r", "skyquilt.tile": 4,
+               "skyquilt.bands": ",".join(bands), "skyquilt.reference": "r", "skyquilt.tile": tile,
                "skyquilt.halo": a.halo, "skyquilt.core": 256,
                "skyquilt.limit": saved["limit"], "skyquilt.steps": saved["state"]["step"],
                "skyquilt.training_seconds": round(saved["state"]["seconds"]),
                "skyquilt.calibration": a.calibration}
     entries.update({
-        "skyquilt.kind": "catalog", "skyquilt.version": a.version, "skyquilt.multiple": 16, "skyquilt.planes": PLANES,
+        "skyquilt.kind": "catalog", "skyquilt.version": a.version, "skyquilt.multiple": 4 * tile, "skyquilt.planes": PLANES,
         "skyquilt.context": CONTEXT, "skyquilt.slots": MAX_SOURCES, "skyquilt.slot_size": slot_size(len(bands)),
         "skyquilt.head": head_channels(len(bands)), "skyquilt.scale": a.scale,
         "skyquilt.train_seeds": f"1000-{saved['state']['seed']}"})

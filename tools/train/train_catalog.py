@@ -2,6 +2,7 @@
 
     python3 tools/train/train_catalog.py --sky tools/train/sdss_train.yaml --limit 23.5 --out RUN --hours 2 --bf16
     python3 tools/train/train_catalog.py --sky tools/train/lsst_train.yaml --limit 27 --drop 0.3 --skyless 0.4 --out RUN --hours 4 --bf16
+    python3 tools/train/train_catalog.py --sky tools/train/crowded_train.yaml --limit 22.5 --tile 2 --side 48 --sources 2000 --out RUN --bf16
 
 Every chunk of samples has a seed of its own, so no sample is seen in two runs and validation (seed 1) is never trained on. A
 training that begins from another's weights (--start) needs a --first seed that the other had not reached.
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import loop
-from catalog_data import REFERENCE_MARGIN, TrainingSet, base_flux, contexts
+from catalog_data import MARGIN, TrainingSet, base_flux, contexts
 from catalog_net import COLOURS, CatalogNet, slot_size
 
 VALIDATION_SEED = 1
@@ -75,13 +76,13 @@ WEIGHT = {"count": 1.0, "position": 0.25, "star": 1.0, "shape": 0.15, "flux": 0.
 
 def batch_loss(net, data, index, a, rng=None):
     image, planes, count, value = (t.to(a.device) for t in data.batch(index, rng, a.drop, a.skyless))
-    ctx = contexts(planes, count, value, data.nband, data.reference)
+    ctx = contexts(planes, count, value, data.nband, data.reference, data.tile)
     with loop.autocast(a):
         heads = net(image.contiguous(memory_format=torch.channels_last), planes, *ctx)
     base = base_flux(planes, data.nband)
     usable = planes.view(len(planes), data.nband, -1, *planes.shape[-2:])[:, :, -1]
     total, sums, sources, tiles = 0, {}, 0, 0
-    keep = REFERENCE_MARGIN // 2
+    keep = MARGIN // (2 * data.tile)
     for k, (row, column) in enumerate(COLOURS):
         pick = lambda t: t[..., row::2, column::2][..., keep:-keep, keep:-keep]
         c = pick(count)
@@ -120,8 +121,9 @@ class Chunks:
 
 
 def simulate(a, path, samples, seed):
-    return [a.program, "simulate", a.sky, "--training", path, "--samples", str(samples), "--side", str(a.side),
-            "--limit", str(a.limit), "--seed", str(seed), "--quiet"]
+    room = ["--sources", str(a.sources)] if a.sources else []
+    return [a.program, "simulate", a.sky, "--training", path, "--samples", str(samples), "--side", str(a.side), "--tile", str(a.tile),
+            *room, "--limit", str(a.limit), "--seed", str(seed), "--quiet"]
 
 
 class Task:
@@ -133,7 +135,7 @@ class Task:
         if not os.path.exists(path):
             subprocess.check_call(simulate(a, path, 384, VALIDATION_SEED))
         self.valid = TrainingSet(path, a.limit)
-        self.net = CatalogNet(self.valid.nband)
+        self.net = CatalogNet(self.valid.nband, self.valid.tile)
 
     def resume(self, state):
         self.chunks = Chunks(self.a, state.get("seed", self.a.first))
@@ -165,7 +167,7 @@ class Task:
         state["seed"] = self.chunks.seed
 
     def keep(self):
-        return {"bands": self.valid.bands, "limit": self.a.limit}
+        return {"bands": self.valid.bands, "limit": self.a.limit, "tile": self.valid.tile}
 
     def close(self):
         self.chunks.job.kill()
@@ -180,6 +182,8 @@ def main():
     p.add_argument("--passes", type=int, default=2, help="over a chunk")
     p.add_argument("--first", type=int, default=1000, help="seed of the first chunk")
     p.add_argument("--side", type=int, default=80)
+    p.add_argument("--tile", type=int, default=4, choices=(2, 4), help="side of a tile, pixels")
+    p.add_argument("--sources", type=int, help="room for so many of a patch; default: as the simulator has")
     p.add_argument("--limit", type=float, required=True, help="faintest r magnitude of a source")
     p.add_argument("--drop", type=float, default=0.1, help="fraction of the samples that lose some of their bands")
     p.add_argument("--skyless", type=float, default=0.0, help="fraction whose sky level is not told, as in subtracted coadds")
