@@ -16,7 +16,7 @@ import evaluate_common as common
 from evaluate_common import say
 
 sys.path.append(os.path.join(common.ROOT, "tools", "train"))
-from calibrate import columns, pairs, split_model  # noqa: E402,F401
+from calibrate import columns, pairs  # noqa: E402,F401
 
 LEVELS = (50, 68, 90, 95)
 LEAST, MOST_BINS = 2000, 8

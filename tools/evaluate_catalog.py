@@ -15,11 +15,12 @@ from astropy.wcs import WCS
 
 import evaluate_common as common
 import evaluate_lsst
-from catalog_calibration import split_model
+from catalog_seams import seams
 from catalog_tables import (LIMITS, TRAINING_SEED_LIMIT, best_settings, brighter_rows, coverage_rows, image_counts,
                             image_weights, judge_peer, measure, nanojansky, paired_f1, polygon, runners, show_coverage,
                             show_table, simulate, skyquilt_run)
 from evaluate_common import say
+from onnx_file import split_model  # catalog_calibration has put tools/train on the path
 from peers import images, sextractor
 
 MODELS = {name: os.path.join(common.ROOT, "tools", "models", name + ".onnx") for name in ("sdss", "crowded", "lsst")}
@@ -305,7 +306,8 @@ def main(options):
     try:
         if "sdss" in models:
             tables = {"simulated": simulated_sky(folder, seed, options.quick, models["sdss"]),
-                      "sdss_94_1_12": stripe82_field(folder, seed, options.quick, models["sdss"], criteria)}
+                      "sdss_94_1_12": stripe82_field(folder, seed, options.quick, models["sdss"], criteria),
+                      "seams": seams("SDSS", folder, seed + 3, options.quick, "sdss", BANDS, PIXEL, models["sdss"], criteria)}
         if "crowded" in models:
             tables["m2"] = globular_cluster(folder, seed, options.quick, models["crowded"], criteria)
         if "lsst" in models:

@@ -13,6 +13,7 @@ import catalog_calibration as calibration
 import evaluate_common as common
 from bench_lensing import foreign
 from catalog_calibration import columns, pairs
+from catalog_seams import seams
 from catalog_tables import (best_settings, brighter_rows, image_counts, image_weights, judge_peer, measure, paired_f1,
                             polygon, runners, show_coverage, show_table, simulate, skyquilt_run, tile_stems)
 from evaluate_common import say
@@ -277,4 +278,5 @@ def evaluate(folder, seed, quick, model, criteria):
         say(f"\nLSST: skipped, there is no {os.path.relpath(model, common.ROOT)}")
         return {"problem": "skipped: no network"}
     return {"simulated": simulated(folder, seed, quick, model, criteria),
+            "seams": seams("LSST", folder, seed + 3, quick, "lsst", BANDS, PIXEL, model, criteria),
             "galsim": independent(folder, seed, quick, model, criteria)}

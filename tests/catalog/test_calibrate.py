@@ -61,9 +61,7 @@ def main():
     rest, entries = calibrate.split_model(data)
     assert entries["skyquilt.note"] == "a" * 300 and entries["skyquilt.bands"] == "g,r"
     assert data.startswith(rest) and len(rest) < len(data)
-    metadata = b"".join(calibrate.field(14, calibrate.field(1, k.encode()) + calibrate.field(2, v.encode()))
-                        for k, v in entries.items())
-    assert rest + metadata == data
+    assert rest + calibrate.metadata(entries) == data
     print("calibrate: factors, offsets and probabilities recovered")
 
 

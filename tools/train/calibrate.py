@@ -13,10 +13,14 @@ keeps what was before calibration in its columns *_raw.
 
 import argparse
 import os
+import sys
 
 import h5py
 import numpy as np
 from scipy.spatial import cKDTree
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from onnx_file import metadata, split_model
 
 EDGES = (0, 4, 6, 9, 14, 25, 60, 200, np.inf)
 Z68, Z90 = 0.9944578832097532, 1.6448536269514722
@@ -27,55 +31,6 @@ def columns(path, group=None):
     with h5py.File(path) as f:
         g = f[group] if group else f
         return {k: v[:] for k, v in g.items() if isinstance(v, h5py.Dataset)}
-
-
-def varint(n):
-    out = b""
-    while n > 127:
-        out += bytes([n & 127 | 128])
-        n >>= 7
-    return out + bytes([n])
-
-
-def field(number, data):
-    return varint(number << 3 | 2) + varint(len(data)) + data
-
-
-def read_varint(data, at):
-    value, shift = 0, 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return value, at
-
-
-def split_model(data):
-    """Top-level fields of a ModelProto: what is no metadata as bytes, and the metadata."""
-    rest, entries, at = b"", {}, 0
-    while at < len(data):
-        begin = at
-        key, at = read_varint(data, at)
-        if key & 7 == 0:
-            _, at = read_varint(data, at)
-        elif key & 7 == 2:
-            size, at = read_varint(data, at)
-            at += size
-        else:
-            raise SystemExit("not an ONNX file")
-        if key >> 3 != 14:
-            rest += data[begin:at]
-            continue
-        payload, inner, pair = data[at - size:at], 0, {}
-        while inner < size:
-            tag, inner = read_varint(payload, inner)
-            n, inner = read_varint(payload, inner)
-            pair[tag >> 3] = payload[inner:inner + n].decode()
-            inner += n
-        entries[pair.get(1, "")] = pair.get(2, "")
-    return rest, entries
 
 
 def pairs(found, truth, radius):
@@ -130,9 +85,9 @@ def bins_of(snr, least):
 
 
 def fit(found, truth, bands, reference="r", limit=np.inf, least=60, offsets=False,
-        probability=False):
+        probability=False, radius=1.0):
     used = {k: v[found["detection_probability_raw"] >= 0.5] for k, v in found.items()}
-    mine, theirs = pairs(used, truth, 1.0)
+    mine, theirs = pairs(used, truth, radius)
     f = {k: v[mine].astype(float) for k, v in used.items()}
     t = {k: v[theirs].astype(float) for k, v in truth.items() if v.dtype.kind in "fiu"}
     result = {"ln_snr": [], "position": []}
@@ -167,7 +122,7 @@ def fit(found, truth, bands, reference="r", limit=np.inf, least=60, offsets=Fals
     result["probability"] = [0.0, 1.0]
     if probability:
         deep = 31.4 - 2.5 * np.log10(truth["flux_" + reference]) < limit
-        rows, _ = pairs(found, {k: truth[k][deep] for k in ("ra", "dec")}, 0.8)
+        rows, _ = pairs(found, {k: truth[k][deep] for k in ("ra", "dec")}, 0.8 * radius)
         real = np.zeros(len(found["ra"]))
         real[rows] = 1
         result["probability"] = logistic(logit(found["detection_probability_raw"]), real)
@@ -181,6 +136,7 @@ def main():
     p.add_argument("model")
     p.add_argument("out")
     p.add_argument("--name", required=True, help="of the calibration, with its version")
+    p.add_argument("--radius", type=float, default=1.0, help="of matches, arcsec: small in crowded fields")
     p.add_argument("--offsets", action="store_true", help="also move the mean ln fluxes")
     p.add_argument("--probability", action="store_true", help="also map the detection probability")
     a = p.parse_args()
@@ -190,16 +146,15 @@ def main():
         raise SystemExit(f"{a.model}: is calibrated already; the release must come from the network as exported")
     bands = entries["skyquilt.bands"].split(",")
     result, count = fit(columns(a.release, "catalog"), columns(a.truth), bands, entries["skyquilt.reference"],
-                        float(entries["skyquilt.limit"]), offsets=a.offsets, probability=a.probability)
+                        float(entries["skyquilt.limit"]), offsets=a.offsets, probability=a.probability, radius=a.radius)
     entries["skyquilt.calibration"] = a.name
     entries["skyquilt.calibration_sources"] = str(count)
     entries["skyquilt.calibration_knots"] = str(len(result["ln_snr"]))
     for key, values in result.items():
         entries["skyquilt.calibration_" + key] = ",".join(f"{v:.5g}" for v in values)
         print(f"{key:<12}", "  ".join(f"{v:8.4f}" for v in values))
-    metadata = b"".join(field(14, field(1, k.encode()) + field(2, v.encode())) for k, v in entries.items())
     with open(a.out + ".partial", "wb") as f:
-        f.write(rest + metadata)
+        f.write(rest + metadata(entries))
     os.replace(a.out + ".partial", a.out)
     print(f"{a.out}: calibration {a.name} from {count} sources")
 

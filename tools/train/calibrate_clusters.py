@@ -19,7 +19,7 @@ import numpy as np
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
-from calibrate import field, split_model
+from onnx_file import metadata, split_model
 from cluster_metrics import expected_calibration_error, match, wanted
 
 # Feature of include/skyquilt/clusters/combine.h: what it is in the columns of a release.
@@ -166,7 +166,7 @@ def main():
     entries.update(fitted.metadata(a.name))
     entries["skyquilt.combination_candidates"] = str(len(x))
     with open(a.out + ".partial", "wb") as f:
-        f.write(rest + b"".join(field(14, field(1, k.encode()) + field(2, v.encode())) for k, v in entries.items()))
+        f.write(rest + metadata(entries))
     os.replace(a.out + ".partial", a.out)
     print(f"{a.out}: combination {a.name} from {len(x)} candidates")
 

@@ -14,51 +14,10 @@ import numpy as np
 import torch
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from calibrate import read_varint
 from cluster_net import CELL, CUTOUT, HEADS, MULTIPLE, ClusterNet, DeepSZNet
-from export_onnx import field, metadata, varint
+from onnx_file import halve, metadata
 
 HALO = 64                        # pixels: the receptive field's radius is 50
-
-
-def fields(data):
-    """(number, wire type, value, bytes of the whole) of the fields of a serialised message."""
-    at = 0
-    while at < len(data):
-        begin = at
-        key, at = read_varint(data, at)
-        size = {0: 0, 1: 8, 5: 4}.get(key & 7)
-        if size is None:
-            size, at = read_varint(data, at)
-        value = data[at:at + size]
-        if key & 7 == 0:
-            value, at = read_varint(data, at)
-        at += size
-        yield key >> 3, key & 7, value, data[begin:at]
-
-
-def halve(model):
-    """The model with its large float32 weights as float16, each followed by a Cast."""
-    out = b""
-    for number, _, graph, whole in fields(model):
-        if number != 7:
-            out += whole
-            continue
-        casts, rest = b"", b""
-        for kind, _, tensor, part in fields(graph):
-            entries = {n: v for n, _, v, _ in fields(tensor)} if kind == 5 else {}
-            if kind != 5 or entries.get(2) != 1 or len(entries.get(9, b"")) < 4096:
-                rest += part
-                continue
-            name = entries[8]
-            raw = np.frombuffer(entries[9], "<f4").astype("<f2").tobytes()
-            rest += field(5, b"".join(w for n, _, _, w in fields(tensor) if n not in (2, 8, 9)) +
-                          varint(2 << 3) + varint(10) + field(8, name + b".half") + field(9, raw))
-            to = field(1, b"to") + varint(3 << 3) + varint(1) + varint(20 << 3) + varint(2)
-            casts += field(1, field(1, name + b".half") + field(2, name) + field(3, name + b".cast") +
-                           field(4, b"Cast") + field(5, to))
-        out += field(7, casts + rest)
-    return out
 
 
 def export(saved, file):

@@ -17,9 +17,8 @@ import torch
 import torch.nn as nn
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from export_clusters import halve
-from export_onnx import metadata
 from lensing_net import CHANNELS, CONDITIONS, PAD, LensingNet, PlainNet
+from onnx_file import halve, metadata
 
 
 class Ensemble(nn.Module):

@@ -13,27 +13,11 @@ import torch.nn.functional as F
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from catalog_net import CONTEXT, MAX_SOURCES, PLANES, CatalogNet, Head, head_channels, slot_size
+from onnx_file import halve, metadata
 
 SIDE = 80
 INPUTS = ["image", "planes", "ctx1", "ctx2", "ctx3"]
 OUTPUTS = ["head0", "head1", "head2", "head3"]
-
-
-def varint(value):
-    out = b""
-    while value > 127:
-        out += bytes([value & 127 | 128])
-        value >>= 7
-    return out + bytes([value])
-
-
-def field(number, payload):
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
-
-
-def metadata(entries):
-    """ModelProto.metadata_props (field 14), appended to the file: a repeated field may stand anywhere."""
-    return b"".join(field(14, field(1, k.encode()) + field(2, str(v).encode())) for k, v in entries.items())
 
 
 class ShiftedConvolution(torch.autograd.Function):
@@ -90,7 +74,7 @@ def main():
     entries.update(item.split("=", 1) for item in a.set)
     partial = a.output + ".partial"
     with open(partial, "wb") as f:
-        f.write(buffer.getvalue() + metadata(entries))
+        f.write(halve(buffer.getvalue()) + metadata(entries))
     os.replace(partial, a.output)
     print(f"{a.output}: {os.path.getsize(a.output)} bytes, {saved['state']['step']} steps")
 

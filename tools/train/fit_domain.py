@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from calibrate import field, split_model
+from onnx_file import metadata, split_model
 
 QUANTILE = 0.95
 
@@ -67,9 +67,8 @@ def main():
     entries.update({"skyquilt.domain_limit": f"{limit:.6g}", "skyquilt.domain_mean": text(mean),
                     "skyquilt.domain_covariance": text(covariance[np.tril_indices(len(mean))]),
                     "skyquilt.domain_samples": str(count)})
-    metadata = b"".join(field(14, field(1, k.encode()) + field(2, v.encode())) for k, v in entries.items())
     with open(a.out + ".partial", "wb") as f:
-        f.write(rest + metadata)
+        f.write(rest + metadata(entries))
     os.replace(a.out + ".partial", a.out)
     print(f"{a.out}: {len(mean)} features of {count} samples, limit {limit:.3f}")
 
