@@ -160,7 +160,7 @@ def compare_f1(files, truth, tile, folder, options, criteria):
 def coadd_pulls(release, truth, criteria):
     """ln flux of isolated stars against the coadd over both errors: scaled MAD by band. The coadd's own error is taken as
     that of the mean of its epochs."""
-    true = common.read_columns(truth, ["ra", "dec", "star"] + ["flux_" + b for b in BANDS], group="/")
+    true = common.read_columns(truth, ["ra", "dec", "star"] + ["flux_" + b for b in BANDS])
     near = np.array([np.sort(separation(true["ra"], true["dec"], a, d))[1] for a, d in zip(true["ra"], true["dec"])])
     mag = 31.4 - 2.5 * np.log10(np.maximum(true["flux_r"], 1e-9))
     use = np.flatnonzero((true["star"] != 0) & (near > 5) & (mag > 16) & (mag < 21.5))
