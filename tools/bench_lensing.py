@@ -70,22 +70,26 @@ def peers(folder, quick, criteria):
     return result
 
 
+def torch_and_engine(model, side, folder, quick):
+    """One round of PyTorch and the engine on a network, one thread each: what both print."""
+    paths = [os.path.join(folder, name + ".json") for name in ("torch", "model")]
+    done = subprocess.run(["/usr/bin/python3", os.path.join(common.ROOT, "tools", "bench_torch.py"), model, "--side", str(side),
+                           "--bf16", "--seconds", "1" if quick else "3", "--json", paths[0]], env=common.ENVIRONMENT,
+                          capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr[-500:])
+    common.run("bench", "model", model, "--side", side, "--seconds", 1 if quick else 3, "--json", paths[1])
+    with open(paths[0]) as a, open(paths[1]) as b:
+        return json.load(a), {p: v for p, v in json.load(b).items() if p in ("fp32", "bf16")}
+
+
 def network(folder, quick, criteria):
     """The shipped ensemble on a padded box of 160^2 against PyTorch at its best, one thread each, in turns."""
     ratios, rows = [], []
-    for k in range(1 if quick else 5):
-        paths = [os.path.join(folder, f"{name}-{k}.json") for name in ("torch", "model")]
-        done = subprocess.run(["/usr/bin/python3", os.path.join(common.ROOT, "tools", "bench_torch.py"), MODEL, "--side", "160",
-                               "--bf16", "--seconds", "1" if quick else "3", "--json", paths[0]], env=common.ENVIRONMENT,
-                              capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(done.stderr[-500:])
-        common.run("bench", "model", MODEL, "--side", 160, "--seconds", 1 if quick else 3, "--json", paths[1])
-        with open(paths[0]) as a, open(paths[1]) as b:
-            theirs, mine = json.load(a), json.load(b)
-        best = min(mine[p]["seconds"] for p in ("fp32", "bf16") if p in mine)
-        rows.append({"torch": theirs["seconds"], "own": {p: mine[p]["seconds"] for p in ("fp32", "bf16") if p in mine}})
-        rows[-1]["fp32"] = theirs["best_fp32"] / mine["fp32"]["seconds"]
-        ratios.append(theirs["best"] / best)
+    for _ in range(1 if quick else 5):
+        theirs, mine = torch_and_engine(MODEL, 160, folder, quick)
+        seconds = {p: v["seconds"] for p, v in mine.items()}
+        rows.append({"torch": theirs["seconds"], "own": seconds, "fp32": theirs["best_fp32"] / seconds["fp32"]})
+        ratios.append(theirs["best"] / min(seconds.values()))
     criteria.add("lensing network: PyTorch's best time over ours", np.median(ratios), 2)
     return {"ratio": ratios, "ratio_fp32": [r["fp32"] for r in rows], "seconds": rows}

@@ -12,7 +12,9 @@ as in `bench model`. --check compares the outputs with those that `skyquilt mode
 
 import argparse
 import json
+import os
 import struct
+import sys
 import time
 import warnings
 
@@ -20,41 +22,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "train"))
+from onnx_file import fields, read_varint
+
 DTYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float16,
           11: np.float64}
 
 
 # ---- protobuf ----
-
-def fields(data):
-    """(field number, value) of a message: integers, or bytes."""
-    at = 0
-
-    def varint(at):
-        value = shift = 0
-        while True:
-            byte = data[at]
-            at += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value, at
-
-    while at < len(data):
-        key, at = varint(at)
-        kind = key & 7
-        if kind == 0:
-            value, at = varint(at)
-        elif kind == 2:
-            size, at = varint(at)
-            value = data[at:at + size]
-            at += size
-        else:
-            size = 4 if kind == 5 else 8
-            value = data[at:at + size]
-            at += size
-        yield key >> 3, value
-
 
 def signed(value):
     return value - (1 << 64) if value >> 63 else value
@@ -69,21 +44,14 @@ def packed(values):
         else:
             at = 0
             while at < len(v):
-                value = shift = 0
-                while True:
-                    byte = v[at]
-                    at += 1
-                    value |= (byte & 127) << shift
-                    shift += 7
-                    if byte < 128:
-                        break
+                value, at = read_varint(v, at)
                 out.append(signed(value))
     return out
 
 
 def collect(data):
     out = {}
-    for number, value in fields(data):
+    for number, _, value, _ in fields(data):
         out.setdefault(number, []).append(value)
     return out
 
